@@ -1,0 +1,156 @@
+import type { Generated, Kysely } from "kysely";
+
+/**
+ * The tables, as Kysely types.
+ *
+ * Times are milliseconds since 1970, yes and no are 1 and 0, and columns ending in `_json` hold JSON text: the same
+ * in SQLite and in PostgreSQL, so that one set of queries serves both.
+ */
+export interface Tables {
+  accounts: AccountRow;
+  api_tokens: ApiTokenRow;
+  device_logins: DeviceLoginRow;
+  signin_links: SigninLinkRow;
+  browser_signins: BrowserSigninRow;
+  computes: ComputeRow;
+  sessions: SessionRow;
+  transcript_entries: TranscriptEntryRow;
+  runs: RunRow;
+}
+
+/** What every query is asked of. */
+export type Database = Kysely<Tables>;
+
+export interface AccountRow {
+  id: string;
+  name: string;
+  created_at: number;
+}
+
+export interface ApiTokenRow {
+  id: string;
+  account_id: string;
+  /** SHA-256 of the whole token, hex. */
+  hash: string;
+  /** The first characters, enough to know it by: `ck_Ab3d`. */
+  prefix: string;
+  label: string;
+  /** Scope words separated by spaces. */
+  scopes: string;
+  /** The one compute that a `relay` token serves, once it has registered it. */
+  compute_id: string | null;
+  created_at: number;
+  last_used_at: number | null;
+  expires_at: number | null;
+  revoked_at: number | null;
+}
+
+export interface DeviceLoginRow {
+  id: string;
+  device_code_hash: string;
+  user_code_hash: string;
+  machine_name: string;
+  scopes: string;
+  ip: string;
+  /** pending, approved, denied, redeemed */
+  status: string;
+  account_id: string | null;
+  wrong_codes: Generated<number>;
+  poll_interval: number;
+  last_polled_at: number | null;
+  created_at: number;
+  expires_at: number;
+}
+
+export interface SigninLinkRow {
+  hash: string;
+  account_id: string;
+  created_at: number;
+  expires_at: number;
+  used_at: number | null;
+}
+
+export interface BrowserSigninRow {
+  hash: string;
+  account_id: string;
+  created_at: number;
+  expires_at: number;
+}
+
+export interface ComputeRow {
+  id: string;
+  account_id: string;
+  label: string;
+  kind: string;
+  provider: string;
+  scope: string;
+  capabilities_json: string;
+  metadata_json: string;
+  registered_at: number;
+  last_heartbeat_at: number | null;
+}
+
+export interface SessionRow {
+  id: string;
+  account_id: string;
+  name: string;
+  status: string;
+  end_reason: string | null;
+  session_type: string | null;
+  task: string | null;
+  workload: string | null;
+  harness: string | null;
+  /** `metadata.source`, apart so that lists can filter on it. */
+  source: string | null;
+  metadata_json: string;
+  request_json: string;
+  routing_json: string;
+  provider: string;
+  compute_id: string | null;
+  sandbox_id: string | null;
+  provision_time_ms: number | null;
+  predicted_startup_ms: number | null;
+  first_exec_at: number | null;
+  last_exec_latency_ms: number | null;
+  exec_latency_total_ms: Generated<number>;
+  stream_open_total_ms: Generated<number>;
+  exec_count: Generated<number>;
+  stream_count: Generated<number>;
+  interaction_count: Generated<number>;
+  /** How many transcript entries there are, which is also the next entry's `seq`. */
+  entry_count: Generated<number>;
+  created_at: number;
+  updated_at: number;
+  ended_at: number | null;
+}
+
+export interface TranscriptEntryRow {
+  session_id: string;
+  seq: number;
+  role: string;
+  kind: string;
+  content: string;
+  at: number;
+  tool_id: string | null;
+  tool_name: string | null;
+  tool_input_json: string | null;
+  is_error: number | null;
+  run_id: string | null;
+  idempotency_key: string | null;
+}
+
+export interface RunRow {
+  id: string;
+  session_id: string;
+  account_id: string;
+  compute_id: string | null;
+  runtime: string;
+  status: string;
+  streamed: number;
+  exit_code: number | null;
+  signal: string | null;
+  stdout_bytes: number | null;
+  stderr_bytes: number | null;
+  started_at: number;
+  ended_at: number | null;
+}

@@ -1,0 +1,52 @@
+import { z } from "zod";
+
+/**
+ * What a token may do. `admin`: everything. `run`: sessions, runs, reading. `read`: reading only.
+ * `relay`: register one compute and serve it, nothing else.
+ */
+export const Scope = z.enum(["admin", "run", "read", "relay"]);
+export type Scope = z.infer<typeof Scope>;
+
+/** Body of `POST /v2/auth/keys`. */
+export const CreateKeyRequest = z
+  .looseObject({
+    label: z.string().max(128).default(""),
+    scopes: z.array(Scope).min(1).default(["run"]),
+    expires_in: z.number().int().positive().max(315_360_000).optional().describe("Seconds from now."),
+  })
+  .meta({ id: "CreateKeyRequest" });
+export type CreateKeyRequest = z.infer<typeof CreateKeyRequest>;
+
+/** `key` is shown this once and never again. */
+export const CreatedKey = z.looseObject({
+  key: z.string(),
+  label: z.string().nullable().optional(),
+  scopes: z.array(z.string()).optional(),
+  expires_at: z.string().nullable().optional(),
+});
+export type CreatedKey = z.infer<typeof CreatedKey>;
+
+export const KeyList = z.looseObject({
+  keys: z.array(
+    z.looseObject({
+      key_masked: z.string(),
+      label: z.string().nullable(),
+      scopes: z.array(z.string()).optional(),
+      compute_id: z.string().nullable().optional(),
+      created_at: z.string(),
+      last_used_at: z.string().nullable(),
+      expires_at: z.string().nullable().optional(),
+    }),
+  ),
+});
+export type KeyList = z.infer<typeof KeyList>;
+
+/** `GET /v2/auth/whoami`. */
+export const WhoAmI = z.looseObject({
+  account_id: z.string().optional(),
+  scope: z.string().optional().describe("`project` or `global`, as the public clients read it."),
+  project_slug: z.string().nullable().optional(),
+  scopes: z.array(z.string()).optional(),
+  compute_id: z.string().nullable().optional(),
+});
+export type WhoAmI = z.infer<typeof WhoAmI>;

@@ -1,0 +1,109 @@
+import { z } from "zod";
+
+/**
+ * Every failure a caller can see, with the HTTP status it travels as.
+ *
+ * `retryable` failures may be sent again unchanged: nothing was done.
+ */
+export const ERRORS = {
+  invalid_request: { status: 400 },
+  unauthenticated: { status: 401 },
+  forbidden: { status: 403 },
+  not_found: { status: 404 },
+  session_not_found: { status: 404 },
+  compute_not_found: { status: 404 },
+  sandbox_not_found: { status: 404 },
+  file_not_found: { status: 404 },
+  method_not_allowed: { status: 405 },
+  conflict: { status: 409 },
+  no_compute: { status: 409 },
+  session_ended: { status: 410 },
+  too_large: { status: 413 },
+  unsupported_media_type: { status: 415 },
+  too_many_requests: { status: 429, retryable: true },
+  relay_full: { status: 429, retryable: true },
+  unsupported: { status: 501 },
+  provider_failed: { status: 502 },
+  compute_lost: { status: 502 },
+  compute_offline: { status: 503, retryable: true },
+  gateway_unreachable: { status: 503, retryable: true },
+  timed_out: { status: 504 },
+  secret_not_found: { status: 404 },
+  secret_refused: { status: 403 },
+  internal: { status: 500 },
+} as const satisfies Record<string, { status: number; retryable?: boolean }>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** The JSON object that every failed request answers with; details may stand beside these fields. */
+export const ErrorBody = z.looseObject({
+  error: z.string().describe("What happened, as a sentence."),
+  code: z.string().describe("A word from the table of errors, for programs."),
+  hint: z.string().optional().describe("What to do next."),
+  retryable: z.boolean().optional().describe("The same request may be sent again: nothing was done."),
+  request_id: z.string().optional(),
+});
+export type ErrorBody = z.infer<typeof ErrorBody>;
+
+export interface CerverErrorOptions extends ErrorOptions {
+  /** What the reader can do about it, as a sentence or a command. */
+  hint?: string;
+  /** More fields for the error's JSON object, at its top level. */
+  details?: Record<string, unknown>;
+}
+
+/**
+ * A failure that we expected and can explain.
+ *
+ * Anything else that is thrown is a bug: it is logged with its stack and leaves the
+ * process as `internal`, so nothing about our insides reaches a caller.
+ */
+export class CerverError extends Error {
+  override readonly name = "CerverError";
+  readonly hint: string | undefined;
+  readonly details: Record<string, unknown> | undefined;
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    { hint, details, ...options }: CerverErrorOptions = {},
+  ) {
+    super(message, options);
+    this.hint = hint;
+    this.details = details;
+  }
+
+  /** The HTTP status this failure travels as. */
+  get status(): number {
+    return ERRORS[this.code].status;
+  }
+
+  /** The body this failure travels as. */
+  toBody(requestId?: string): ErrorBody {
+    const { retryable } = ERRORS[this.code] as { retryable?: boolean };
+    return {
+      ...this.details,
+      error: this.message,
+      code: this.code,
+      ...(this.hint && { hint: this.hint }),
+      ...(retryable && { retryable }),
+      ...(requestId && { request_id: requestId }),
+    };
+  }
+
+  /** Rebuilds the failure that a peer's {@link ErrorBody} describes. Unknown codes follow the HTTP status. */
+  static fromBody(status: number, body: unknown): CerverError {
+    const parsed = ErrorBody.partial().safeParse(body);
+    const { error, code, hint, retryable: _, ...details } = parsed.success ? parsed.data : {};
+    const known = code !== undefined && code in ERRORS ? (code as ErrorCode) : codeForStatus(status);
+    return new CerverError(known, error ?? `The server answered with HTTP ${status}.`, {
+      ...(hint && { hint }),
+      details,
+    });
+  }
+}
+
+function codeForStatus(status: number): ErrorCode {
+  for (const [code, entry] of Object.entries(ERRORS)) if (entry.status === status) return code as ErrorCode;
+  return status >= 500 ? "provider_failed" : "invalid_request";
+}

@@ -1,0 +1,18 @@
+/** What an id names, by its prefix. */
+export type IdPrefix = "acct" | "sess" | "run" | "cmp" | "sbx" | "req" | "tok" | "dev" | "sub";
+
+/**
+ * Makes an id: the prefix, then 32 hex digits laid out as a UUID of version 7 (RFC 9562, section 5.7),
+ * so that ids sort by the time they were made.
+ */
+export function newId<P extends IdPrefix>(prefix: P, now: number = Date.now()): `${P}_${string}` {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  for (let i = 0, ms = now; i < 6; i++, ms = Math.floor(ms / 256)) bytes[5 - i] = ms % 256;
+  bytes[6] = (bytes[6]! & 0x0f) | 0x70;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  let hex = "";
+  for (const byte of bytes) hex += HEX[byte];
+  return `${prefix}_${hex}`;
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));

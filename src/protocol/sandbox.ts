@@ -1,0 +1,85 @@
+import { z } from "zod";
+import { RunOutput, RunRequest, RunStatus } from "./runs.js";
+import { Metadata } from "./sessions.js";
+
+/** The longest file that travels through the API, in bytes of its content. */
+export const MAX_FILE_BYTES = 64 * 1024 * 1024;
+/** The longest state object of a sandbox, in characters of JSON. */
+export const MAX_STATE_LENGTH = 1_048_576;
+
+/** Path prefix of the p69 provider surface that a relay serves (contract section 4.4). */
+export const PROVIDER_PATH = "/api/cerver/provider";
+
+/** Body of `POST /api/cerver/provider/sandboxes`. */
+export const CreateSandboxRequest = z.looseObject({
+  engine: z.string().default("shell"),
+  timeout_ms: z.number().positive().optional(),
+  metadata: Metadata.default({}),
+});
+export type CreateSandboxRequest = z.infer<typeof CreateSandboxRequest>;
+
+export const CreatedSandbox = z.looseObject({
+  sandbox_id: z.string(),
+  provider: z.string().optional(),
+  status: z.string().optional(),
+  created_at: z.string().optional(),
+  metadata: z.record(z.string(), z.unknown()).optional(),
+});
+export type CreatedSandbox = z.infer<typeof CreatedSandbox>;
+
+/** A run as a compute is asked for it: the caller's words plus the id that the gateway made. */
+export const SandboxRunRequest = RunRequest.extend({ run_id: z.string().max(128).optional() });
+export type SandboxRunRequest = z.infer<typeof SandboxRunRequest>;
+
+/** Answer of `POST .../sandboxes/:id/run` and `/install`. */
+export const SandboxRunAnswer = z.looseObject({
+  run_id: z.string(),
+  success: z.boolean().describe("The exit code was 0."),
+  status: RunStatus,
+  ...RunOutput.shape,
+  duration_ms: z.number(),
+  stdout_bytes: z.number().int(),
+  stderr_bytes: z.number().int(),
+  truncated: z.boolean(),
+  cwd: z.string().optional(),
+});
+export type SandboxRunAnswer = z.infer<typeof SandboxRunAnswer>;
+
+/** The header by which our relay says that its run events are this package's {@link RunEvent}s. */
+export const RUN_EVENTS_HEADER = "x-cerver-run-events";
+
+export const PackageManager = z.enum(["npm", "pip"]);
+/** Body of `POST .../sandboxes/:id/install`. `package` is one name, with a version if wanted. */
+export const InstallRequest = z.strictObject({
+  package: z.string().min(1).max(256),
+  manager: PackageManager.default("npm"),
+  timeout: z.number().positive().max(3600).default(300),
+  run_id: z.string().max(128).optional(),
+});
+export type InstallRequest = z.infer<typeof InstallRequest>;
+
+export const FileEncoding = z.enum(["utf8", "base64"]);
+export type FileEncoding = z.infer<typeof FileEncoding>;
+
+/** Body of `PUT .../sandboxes/:id/files`. Folders on the way are made. */
+export const WriteFileRequest = z.strictObject({
+  path: z.string().min(1).max(4096),
+  content: z.string().max(Math.ceil((MAX_FILE_BYTES * 4) / 3) + 4),
+  encoding: FileEncoding.default("utf8"),
+});
+export type WriteFileRequest = z.infer<typeof WriteFileRequest>;
+
+/** Answer of `GET .../sandboxes/:id/files?path=&encoding=`. */
+export const FileContent = z.looseObject({
+  path: z.string(),
+  content: z.string(),
+  encoding: FileEncoding,
+  size: z.number().int(),
+});
+export type FileContent = z.infer<typeof FileContent>;
+
+export const SandboxState = z
+  .record(z.string(), z.unknown())
+  .refine((state) => JSON.stringify(state).length <= MAX_STATE_LENGTH, {
+    message: `is larger than ${MAX_STATE_LENGTH} characters of JSON`,
+  });

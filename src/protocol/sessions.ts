@@ -1,0 +1,189 @@
+import { z } from "zod";
+import { SessionMetrics } from "./metrics.js";
+import { TranscriptEntry } from "./transcript.js";
+
+export const SessionStatus = z.enum(["ready", "running", "failed", "ended"]);
+export type SessionStatus = z.infer<typeof SessionStatus>;
+
+/** Words of older gateways and clients, and the status each one means (contract section 1.10). */
+const STATUS_WORDS: Record<string, SessionStatus> = {
+  ready: "ready",
+  idle: "ready",
+  resting: "ready",
+  running: "running",
+  provisioning: "running",
+  starting: "running",
+  failed: "failed",
+  ended: "ended",
+  completed: "ended",
+  terminated: "ended",
+  archived: "ended",
+  stale: "ended",
+};
+export function canonicalStatus(word: string): SessionStatus | undefined {
+  return STATUS_WORDS[word];
+}
+
+export const Repo = z.looseObject({
+  name: z.string().optional(),
+  framework: z.string().optional(),
+  languages: z.array(z.string()).optional(),
+  signals: z.array(z.string()).optional(),
+});
+
+export const Requirements = z.looseObject({
+  runtime: z.string().optional(),
+  package_install: z.boolean().optional(),
+  public_preview: z.boolean().optional(),
+  persistence_level: z.enum(["none", "low", "medium", "high"]).optional(),
+  timeout_minutes: z.number().positive().optional(),
+  browser: z.boolean().optional(),
+  desktop: z.boolean().optional(),
+});
+export type Requirements = z.infer<typeof Requirements>;
+
+export const Policy = z.looseObject({
+  mode: z.enum(["balanced", "fastest", "cheapest", "resilient", "pinned"]).optional(),
+  pinned_provider: z.string().optional(),
+  allowed_providers: z.array(z.string()).optional(),
+  max_startup_ms: z.number().positive().optional(),
+  max_cost_usd: z.number().nonnegative().optional(),
+});
+export type Policy = z.infer<typeof Policy>;
+
+/** Small enough to keep with every session; in UTF-16 units of its JSON. */
+export const MAX_METADATA_LENGTH = 65_536;
+export const Metadata = z
+  .record(z.string(), z.unknown())
+  .refine((value) => JSON.stringify(value).length <= MAX_METADATA_LENGTH, {
+    message: `is larger than ${MAX_METADATA_LENGTH} characters of JSON`,
+  });
+export type Metadata = z.infer<typeof Metadata>;
+
+/** The fields of a create request that this gateway acts on or keeps. */
+const createFields = {
+  task: z.string().max(100_000).optional(),
+  workload: z.string().max(64).optional(),
+  session_name: z.string().max(256).optional(),
+  session_type: z.string().max(64).optional(),
+  repo: Repo.optional(),
+  requirements: Requirements.optional(),
+  policy: Policy.optional(),
+  target_compute_id: z.string().max(128).optional(),
+  compute: z
+    .looseObject({ compute_id: z.string().max(128).optional(), provider: z.string().max(64).optional() })
+    .nullable()
+    .optional()
+    .describe("Where to run; null makes a session that is a transcript only."),
+  harness: z.string().max(64).optional(),
+  agent: z.string().max(256).optional(),
+  app_slug: z.string().max(128).optional(),
+  project_slug: z.string().max(128).optional(),
+  environment_slug: z.string().max(128).optional(),
+  metadata: Metadata.optional(),
+};
+/** Body of `POST /v2/sessions`. Unknown fields are kept out, not refused: clients of other versions send their own. */
+export const CreateSessionRequest = z.looseObject(createFields).meta({ id: "CreateSessionRequest" });
+export type CreateSessionRequest = z.infer<typeof CreateSessionRequest>;
+
+/** Top-level fields of a create request that this gateway does not know. */
+export function unknownCreateFields(request: CreateSessionRequest): string[] {
+  return Object.keys(request).filter((field) => !(field in createFields));
+}
+
+export const Routing = z
+  .looseObject({
+    recommended_provider: z.string().nullable(),
+    confidence: z.enum(["high", "medium", "low", "none"]),
+    primary_reason: z.string(),
+    secondary_reasons: z.array(z.string()),
+    fallback_order: z.array(z.string()),
+    canary_run: z.boolean(),
+  })
+  .meta({ id: "Routing" });
+export type Routing = z.infer<typeof Routing>;
+
+/** The report inside the 409 of a create that found no compute (contract section 1.6). */
+export const RecommendationReport = Routing.extend({
+  candidates: z.array(
+    z.looseObject({
+      provider: z.string(),
+      compute_id: z.string().optional(),
+      executable: z.boolean(),
+      score: z.number(),
+      reasons: z.array(z.string()),
+    }),
+  ),
+  next_steps: z.array(z.string()),
+}).meta({ id: "RecommendationReport" });
+export type RecommendationReport = z.infer<typeof RecommendationReport>;
+
+/** Answer of `POST /v2/sessions`, in snake_case as the seed shows it. */
+export const CreatedSession = z
+  .looseObject({
+    session_id: z.string(),
+    session_name: z.string(),
+    status: z.string(),
+    provider: z.string(),
+    compute_id: z.string().nullable(),
+    sandbox_id: z.string().nullable(),
+    metrics: SessionMetrics,
+    routing: Routing,
+    warnings: z.array(z.string()).optional(),
+  })
+  .meta({ id: "CreatedSession" });
+export type CreatedSession = z.infer<typeof CreatedSession>;
+
+/** One line of `GET /v2/sessions`, in camelCase as the public clients read it. */
+export const SessionSummary = z.looseObject({
+  sessionId: z.string(),
+  sessionName: z.string(),
+  status: z.string(),
+  provider: z.string().optional(),
+  computeId: z.string().nullable(),
+  createdAt: z.string(),
+  updatedAt: z.string(),
+  workload: z.string().nullable().optional(),
+  task: z.string().nullable().optional(),
+  harness: z.string().nullable().optional(),
+  metadata: z.record(z.string(), z.unknown()).optional(),
+  messageCount: z.number().int(),
+});
+export type SessionSummary = z.infer<typeof SessionSummary>;
+
+/** `next_cursor` is absent on the last page. */
+export const SessionList = z.looseObject({
+  sessions: z.array(SessionSummary),
+  next_cursor: z.string().optional(),
+});
+export type SessionList = z.infer<typeof SessionList>;
+
+/** `GET /v2/sessions/:id` (contract section 1.7). `transcriptTotal` counts all entries, whatever was asked for. */
+export const SessionRecord = SessionSummary.partial({ messageCount: true }).extend({
+  sandboxId: z.string().nullable().optional(),
+  endReason: z.string().nullable().optional(),
+  metrics: SessionMetrics.optional(),
+  routing: Routing.optional(),
+  transcript: z.array(TranscriptEntry).default([]),
+  transcriptTotal: z.number().int().optional(),
+});
+export type SessionRecord = z.infer<typeof SessionRecord>;
+
+export const ListSessionsQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(200).default(20),
+  status: z.string().optional(),
+  source: z.string().optional(),
+  cursor: z.string().max(256).optional(),
+});
+export type ListSessionsQuery = z.infer<typeof ListSessionsQuery>;
+
+/** Which transcript entries a read returns; the newest 200 when nothing is said. */
+export const TranscriptQuery = z.object({
+  tail: z.coerce.number().int().min(0).max(10_000).optional(),
+  since: z.coerce.number().int().min(0).optional(),
+  limit: z.coerce.number().int().min(1).max(10_000).optional().describe("At most this many, with `since`."),
+  full: z.enum(["0", "1", "true", "false"]).optional(),
+});
+export type TranscriptQuery = z.infer<typeof TranscriptQuery>;
+
+export const PatchSessionRequest = z.object({ metadata: Metadata });

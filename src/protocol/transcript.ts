@@ -1,0 +1,76 @@
+import { z } from "zod";
+
+export const Role = z.enum(["user", "assistant", "tool", "system"]);
+export type Role = z.infer<typeof Role>;
+
+/** The longest text of one entry, in characters. Longer run output is cut, and the entry says so. */
+export const MAX_ENTRY_LENGTH = 1_000_000;
+/** How many entries one append may carry. */
+export const MAX_ENTRIES_PER_APPEND = 1_000;
+/** How many of the newest entries `GET /v2/sessions/:id` returns when it is not told otherwise. */
+export const DEFAULT_TRANSCRIPT_ENTRIES = 200;
+
+/** An entry as a client appends it (contract section 6). Only `tool_use` may have empty content. */
+export const NewTranscriptEntry = z
+  .object({
+    role: Role,
+    kind: z.string().min(1).max(64).default("text"),
+    content: z.string().max(MAX_ENTRY_LENGTH).default(""),
+    at: z.iso.datetime({ offset: true }).optional().describe("Stamped by the gateway when absent."),
+    tool_id: z.string().max(256).optional(),
+    tool_name: z.string().max(256).optional(),
+    tool_input: z.unknown().optional(),
+    is_error: z.boolean().optional(),
+    run_id: z.string().max(128).optional(),
+    idempotency_key: z
+      .string()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe("An entry with a key that this session has seen is not appended again."),
+  })
+  .refine((entry) => entry.content !== "" || entry.kind === "tool_use", {
+    path: ["content"],
+    message: "may be empty only when kind is tool_use",
+  })
+  .meta({ id: "NewTranscriptEntry" });
+export type NewTranscriptEntry = z.infer<typeof NewTranscriptEntry>;
+
+/** An entry as it is read. `seq` counts from 0 without gaps within its session. */
+export const TranscriptEntry = z
+  .looseObject({
+    seq: z.number().int().optional(),
+    role: z.string(),
+    kind: z.string().default("text"),
+    content: z.string().default(""),
+    at: z.string().optional(),
+    tool_id: z.string().optional(),
+    tool_name: z.string().optional(),
+    tool_input: z.unknown().optional(),
+    is_error: z.boolean().optional(),
+    run_id: z.string().optional(),
+  })
+  .meta({ id: "TranscriptEntry" });
+export type TranscriptEntry = z.infer<typeof TranscriptEntry>;
+
+/** Body of `POST /v2/sessions/:id/transcript`. */
+export const AppendTranscriptRequest = z
+  .object({ entries: z.array(NewTranscriptEntry).min(1).max(MAX_ENTRIES_PER_APPEND) })
+  .meta({ id: "AppendTranscriptRequest" });
+
+/** `appended` counts new entries; entries whose idempotency key was known are not among them. */
+export const AppendTranscriptAnswer = z.looseObject({
+  session_id: z.string(),
+  appended: z.number().int(),
+  transcript_total: z.number().int(),
+});
+export type AppendTranscriptAnswer = z.infer<typeof AppendTranscriptAnswer>;
+
+/** Body of `POST /v2/sessions/:id/input`: appends exactly one user entry. */
+export const InputRequest = z
+  .object({
+    content: z.string().min(1).max(MAX_ENTRY_LENGTH),
+    role: z.literal("user").default("user"),
+    idempotency_key: z.string().min(1).max(256).optional(),
+  })
+  .meta({ id: "InputRequest" });
