@@ -95,8 +95,10 @@ export class CerverError extends Error {
   static fromBody(status: number, body: unknown): CerverError {
     const parsed = ErrorBody.partial().safeParse(body);
     const { error, code, hint, retryable: _, ...details } = parsed.success ? parsed.data : {};
+    // A public relay puts its sentence under `detail` (contract section 4.4).
+    const sentence = error ?? (typeof details.detail === "string" ? details.detail : undefined);
     const known = code !== undefined && code in ERRORS ? (code as ErrorCode) : codeForStatus(status);
-    return new CerverError(known, error ?? `The server answered with HTTP ${status}.`, {
+    return new CerverError(known, sentence ?? `The server answered with HTTP ${status}.`, {
       ...(hint && { hint }),
       details,
     });

@@ -1,0 +1,146 @@
+import type { Compute, HeartbeatRequest, RegisterComputeRequest } from "../../protocol/computes.js";
+import { CerverError } from "../../protocol/errors.js";
+import { newId } from "../../protocol/ids.js";
+import { canonicalProvider } from "../../protocol/providers.js";
+import type { TunnelHub } from "../../tunnel/hub.js";
+import type { ComputeRow, Database } from "../store/schema.js";
+import { Presence } from "./presence.js";
+
+/** How many computes one account may attach. */
+export const MAX_COMPUTES_PER_ACCOUNT = 1_000;
+
+export interface ComputesDeps {
+  db: Database;
+  hub: TunnelHub;
+  now?: () => number;
+}
+
+/** The computes attached to an account: register, list, seen, remove. */
+export class Computes {
+  readonly presence: Presence;
+  readonly #db: Database;
+  readonly #hub: TunnelHub;
+  readonly #now: () => number;
+
+  constructor({ db, hub, now = Date.now }: ComputesDeps) {
+    this.#db = db;
+    this.#hub = hub;
+    this.#now = now;
+    this.presence = new Presence(now);
+  }
+
+  /**
+   * Attaches a host, or greets one that was attached before.
+   *
+   * The id a host proposes is kept when it is free or this account's own; another account's id is never
+   * given away, the host gets a new one instead.
+   */
+  async register(accountId: string, body: RegisterComputeRequest): Promise<Compute> {
+    const known = body.compute_id ? await this.#row(body.compute_id) : undefined;
+    const facts = {
+      label: body.label,
+      kind: body.kind,
+      provider: canonicalProvider(body.provider),
+      capabilities_json: JSON.stringify(body.capabilities),
+      metadata_json: JSON.stringify(body.metadata),
+      last_heartbeat_at: this.#now(),
+    };
+    if (known?.account_id === accountId) {
+      const row = await this.#db
+        .updateTable("computes")
+        .set(facts)
+        .where("id", "=", known.id)
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      return this.#compute(row);
+    }
+    await this.#refuseWhenFull(accountId);
+    const row: ComputeRow = {
+      ...facts,
+      id: known || !body.compute_id ? newId("cmp", this.#now()) : body.compute_id,
+      account_id: accountId,
+      scope: "private",
+      registered_at: this.#now(),
+    };
+    await this.#db.insertInto("computes").values(row).execute();
+    return this.#compute(row);
+  }
+
+  async heartbeat(accountId: string, id: string, body: HeartbeatRequest): Promise<Compute> {
+    const row = await this.#db
+      .updateTable("computes")
+      .set({
+        last_heartbeat_at: this.#now(),
+        ...(body.capabilities && { capabilities_json: JSON.stringify(body.capabilities) }),
+        ...(body.metadata && { metadata_json: JSON.stringify(body.metadata) }),
+      })
+      .where("id", "=", id)
+      .where("account_id", "=", accountId)
+      .returningAll()
+      .executeTakeFirst();
+    if (!row) throw computeNotFound(id);
+    return this.#compute(row);
+  }
+
+  async list(accountId: string): Promise<Compute[]> {
+    const rows = await this.#db
+      .selectFrom("computes")
+      .selectAll()
+      .where("account_id", "=", accountId)
+      .orderBy("registered_at")
+      .orderBy("id")
+      .execute();
+    return rows.map((row) => this.#compute(row));
+  }
+
+  async get(accountId: string, id: string): Promise<Compute> {
+    const row = await this.#row(id);
+    if (row?.account_id !== accountId) throw computeNotFound(id);
+    return this.#compute(row);
+  }
+
+  /** Detaches a compute: its channel is closed and its row deleted. Sessions keep their transcripts. */
+  async remove(accountId: string, id: string): Promise<void> {
+    await this.get(accountId, id);
+    await this.#db.deleteFrom("computes").where("id", "=", id).execute();
+    this.#hub.detach(id, 4410, "this compute was removed from its account");
+    this.presence.forget(id);
+  }
+
+  #row(id: string): Promise<ComputeRow | undefined> {
+    return this.#db.selectFrom("computes").selectAll().where("id", "=", id).executeTakeFirst();
+  }
+
+  async #refuseWhenFull(accountId: string): Promise<void> {
+    const { count } = await this.#db
+      .selectFrom("computes")
+      .select(({ fn }) => fn.countAll<number>().as("count"))
+      .where("account_id", "=", accountId)
+      .executeTakeFirstOrThrow();
+    if (Number(count) < MAX_COMPUTES_PER_ACCOUNT) return;
+    throw new CerverError("conflict", `This account has ${count} computes, as many as it may have.`, {
+      hint: "Remove one that is gone: DELETE /v2/computes/COMPUTE_ID.",
+    });
+  }
+
+  #compute(row: ComputeRow): Compute {
+    return {
+      compute_id: row.id,
+      label: row.label,
+      provider: row.provider,
+      kind: row.kind,
+      scope: row.scope,
+      status: this.#hub.isOnline(row.id) ? "ready" : "offline",
+      last_heartbeat_at: row.last_heartbeat_at === null ? null : new Date(row.last_heartbeat_at).toISOString(),
+      capabilities: JSON.parse(row.capabilities_json),
+      metadata: JSON.parse(row.metadata_json),
+      owner_id: row.account_id,
+    };
+  }
+}
+
+function computeNotFound(id: string): CerverError {
+  return new CerverError("compute_not_found", `This account has no compute ${id}.`, {
+    hint: "List the computes there are with GET /v2/computes or `cerver computes`.",
+  });
+}

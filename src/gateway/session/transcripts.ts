@@ -1,0 +1,157 @@
+import { sql } from "kysely";
+import {
+  DEFAULT_TRANSCRIPT_ENTRIES,
+  type NewTranscriptEntry,
+  type TranscriptEntry,
+} from "../../protocol/transcript.js";
+import type { TranscriptQuery } from "../../protocol/sessions.js";
+import type { Database, TranscriptEntryRow } from "../store/schema.js";
+
+export interface TranscriptsDeps {
+  db: Database;
+  now?: () => number;
+}
+
+/** `total` counts all entries of the session after the append. */
+export interface Appended {
+  appended: number;
+  total: number;
+}
+
+/** The append-only record of each session. */
+export class Transcripts {
+  readonly #db: Database;
+  readonly #now: () => number;
+
+  constructor({ db, now = Date.now }: TranscriptsDeps) {
+    this.#db = db;
+    this.#now = now;
+  }
+
+  /**
+   * Appends entries in their order; their `seq` follows the session's last one without a gap, however many append
+   * at once. Entries whose idempotency key the session has seen are left out.
+   */
+  append(sessionId: string, entries: readonly NewTranscriptEntry[]): Promise<Appended> {
+    return this.#db.transaction().execute((tx) => this.appendWithin(tx, sessionId, entries));
+  }
+
+  /** {@link append}, as a part of the caller's own transaction. */
+  async appendWithin(
+    tx: Database,
+    sessionId: string,
+    entries: readonly NewTranscriptEntry[],
+  ): Promise<Appended> {
+    const now = this.#now();
+    // Counting up front takes the session's row: a second append waits here until this one is done.
+    const { entry_count: total } = await tx
+      .updateTable("sessions")
+      .set({ updated_at: now, entry_count: sql<number>`entry_count + ${entries.length}` })
+      .where("id", "=", sessionId)
+      .returning("entry_count")
+      .executeTakeFirstOrThrow();
+    const known = await this.#knownKeys(tx, sessionId, entries);
+    const fresh = withoutRepeats(entries, known);
+    const repeats = entries.length - fresh.length;
+    if (repeats > 0) {
+      await tx
+        .updateTable("sessions")
+        .set({ entry_count: total - repeats })
+        .where("id", "=", sessionId)
+        .execute();
+    }
+    const first = total - entries.length;
+    const rows = fresh.map((entry, index) => toRow(sessionId, first + index, entry, now));
+    // PostgreSQL takes 65,535 parameters a statement and SQLite 32,766; a row has 12.
+    for (let start = 0; start < rows.length; start += 2_000) {
+      await tx
+        .insertInto("transcript_entries")
+        .values(rows.slice(start, start + 2_000))
+        .execute();
+    }
+    return { appended: fresh.length, total: total - repeats };
+  }
+
+  /** The entries that a query asks for, oldest first: the newest 200 when it asks for nothing. */
+  async read(sessionId: string, query: TranscriptQuery): Promise<TranscriptEntry[]> {
+    const entries = this.#db
+      .selectFrom("transcript_entries")
+      .selectAll()
+      .where("session_id", "=", sessionId);
+    if (query.full === "1" || query.full === "true") {
+      return (await entries.orderBy("seq").execute()).map(toEntry);
+    }
+    if (query.since !== undefined) {
+      let since = entries.where("seq", ">=", query.since).orderBy("seq");
+      if (query.limit !== undefined) since = since.limit(query.limit);
+      return (await since.execute()).map(toEntry);
+    }
+    const tail = query.tail ?? DEFAULT_TRANSCRIPT_ENTRIES;
+    if (tail === 0) return [];
+    const newest = await entries.orderBy("seq", "desc").limit(tail).execute();
+    return newest.reverse().map(toEntry);
+  }
+
+  async #knownKeys(
+    db: Database,
+    sessionId: string,
+    entries: readonly NewTranscriptEntry[],
+  ): Promise<Set<string>> {
+    const keys = entries.flatMap((entry) => entry.idempotency_key ?? []);
+    if (keys.length === 0) return new Set();
+    const rows = await db
+      .selectFrom("transcript_entries")
+      .select("idempotency_key")
+      .where("session_id", "=", sessionId)
+      .where("idempotency_key", "in", keys)
+      .execute();
+    return new Set(rows.map((row) => row.idempotency_key!));
+  }
+}
+
+function withoutRepeats(entries: readonly NewTranscriptEntry[], known: Set<string>): NewTranscriptEntry[] {
+  return entries.filter(({ idempotency_key: key }) => {
+    if (key === undefined) return true;
+    if (known.has(key)) return false;
+    known.add(key);
+    return true;
+  });
+}
+
+function toRow(
+  sessionId: string,
+  seq: number,
+  entry: NewTranscriptEntry,
+  now: number,
+): TranscriptEntryRow {
+  return {
+    session_id: sessionId,
+    seq,
+    role: entry.role,
+    kind: entry.kind,
+    // PostgreSQL's text has no NUL: it is kept as the picture of one, everywhere alike.
+    content: entry.content.replaceAll("\0", "\u2400"),
+    at: entry.at === undefined ? now : Date.parse(entry.at),
+    tool_id: entry.tool_id ?? null,
+    tool_name: entry.tool_name ?? null,
+    tool_input_json: entry.tool_input === undefined ? null : JSON.stringify(entry.tool_input),
+    is_error: entry.is_error === undefined ? null : Number(entry.is_error),
+    run_id: entry.run_id ?? null,
+    idempotency_key: entry.idempotency_key ?? null,
+  };
+}
+
+function toEntry(row: TranscriptEntryRow): TranscriptEntry {
+  return {
+    seq: row.seq,
+    role: row.role,
+    kind: row.kind,
+    content: row.content,
+    at: new Date(row.at).toISOString(),
+    ...(row.tool_id !== null && { tool_id: row.tool_id }),
+    ...(row.tool_name !== null && { tool_name: row.tool_name }),
+    ...(row.tool_input_json !== null && { tool_input: JSON.parse(row.tool_input_json) as unknown }),
+    ...(row.is_error !== null && { is_error: row.is_error === 1 }),
+    ...(row.run_id !== null && { run_id: row.run_id }),
+  };
+}
