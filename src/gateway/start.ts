@@ -1,0 +1,163 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { getRequestListener } from "@hono/node-server";
+import type { Scope } from "../protocol/account.js";
+import { CerverError } from "../protocol/errors.js";
+import { TunnelHub } from "../tunnel/hub.js";
+import { createLogger, type Logger } from "../util/logger.js";
+import { VERSION } from "../util/version.js";
+import { Accounts } from "./account/accounts.js";
+import { ApiTokens } from "./account/api-tokens.js";
+import { CATALOG } from "./compute/catalog.js";
+import { Computes } from "./compute/computes.js";
+import { p69Provider } from "./compute/providers/p69.js";
+import { providerRegistry } from "./compute/registry.js";
+import { databaseUrl, type GatewayConfig } from "./config.js";
+import { createGatewayApp } from "./http/app.js";
+import { isLoopback } from "./http/local-only.js";
+import { acceptTunnels } from "./http/tunnel-upgrade.js";
+import { Sessions } from "./session/sessions.js";
+import { openDatabase } from "./store/database.js";
+
+/** How many ports after the wanted one are tried with `portFallback`. */
+const PORTS_TO_TRY = 20;
+
+/** A running gateway. */
+export interface Gateway {
+  /** The address to use on this machine, without a slash at its end. */
+  readonly url: string;
+  /** The address that others use: `publicUrl` of the configuration, else `url`. */
+  readonly publicUrl: string;
+  readonly port: number;
+  /** Makes a token for the gateway's own account. It is not kept anywhere. */
+  createToken(options: { label: string; scopes: Scope[] }): Promise<string>;
+  tokenIsValid(token: string): Promise<boolean>;
+  /** Whether the account has a token that still works. */
+  hasTokens(): Promise<boolean>;
+  /** A one-time link that signs a browser in, valid for some minutes. */
+  createSigninLink(): Promise<string>;
+  /** Ends every request, relay link and file. */
+  stop(): Promise<void>;
+}
+
+export interface GatewayDeps {
+  logger?: Logger;
+}
+
+/** Opens the database, builds every part once, and listens. */
+export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}): Promise<Gateway> {
+  refuseOpenDoors(config);
+  const logger = deps.logger ?? createLogger(config.logLevel);
+  const software = `cerver/${VERSION}`;
+  const db = await openDatabase(databaseUrl(config));
+  try {
+    const account = await new Accounts({ db }).ensureLocal();
+    const tokens = new ApiTokens({ db });
+    const signins = new BrowserSignins({ db });
+    const links = new SigninLinks({ db });
+    const devices = new DeviceCodes({ db, tokens });
+    const hub = new TunnelHub();
+    const computes = new Computes({ db, hub });
+    const providers = providerRegistry([p69Provider((id, request) => hub.fetch(id, request))]);
+    const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
+    let publicUrl = config.publicUrl ?? "";
+    const sessions = new Sessions({ db, computes, providers, catalog, gatewayUrl: () => publicUrl, logger });
+    await sessions.runs.settleAbandoned();
+
+    const app = createGatewayApp({
+      sessions,
+      computes,
+      providers,
+      catalog,
+      tokens,
+      signins,
+      links,
+      devices,
+      publicUrl: () => publicUrl,
+      ...(config.noAuth && { localAccountId: account.id }),
+      logger,
+    });
+    const server = createServer(getRequestListener(app.fetch));
+    // A streamed run may be silent for longer than any timeout of Node's; idle keep-alive sockets end by themselves.
+    server.requestTimeout = 0;
+    const port = await listen(server, config);
+    const url = `http://${hostInUrl(config.host)}:${port}`;
+    publicUrl ||= url;
+    const tunnels = acceptTunnels(server, { hub, computes, tokens, software, logger });
+    logger.info({ url }, "gateway is listening");
+
+    return {
+      url,
+      publicUrl,
+      port,
+      createToken: async (options) => (await tokens.create(account.id, options)).key,
+      tokenIsValid: async (token) => (await tokens.verify(token)) !== undefined,
+      hasTokens: async () => (await tokens.list(account.id)).length > 0,
+      createSigninLink: async () => `${publicUrl}/signin?token=${await links.create(account.id)}`,
+      stop: async () => {
+        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        tunnels.close();
+        hub.close();
+        server.closeAllConnections();
+        await closed;
+        await db.destroy();
+      },
+    };
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+}
+
+/** A gateway without tokens must not be reachable from other machines. */
+function refuseOpenDoors({ noAuth, host }: GatewayConfig): void {
+  if (!noAuth || isLoopback(host)) return;
+  throw new CerverError("invalid_request", `--no-auth serves this machine only, so it cannot listen on ${host}.`, {
+    hint: "Leave out --host, or leave out --no-auth and use tokens.",
+  });
+}
+
+/** Listens on the configured port, or with `portFallback` on one of those after it. Returns the port. */
+async function listen(server: Server, { host, port, portFallback }: GatewayConfig): Promise<number> {
+  const tries = portFallback && port !== 0 ? PORTS_TO_TRY : 1;
+  for (let attempt = 0; attempt < tries; attempt++) {
+    const taken = await tryToListen(server, host, port + attempt);
+    if (!taken) return (server.address() as AddressInfo).port;
+  }
+  throw new CerverError("conflict", `Port ${port} on ${host} is in use by another program.`, {
+    hint: "Choose another with --port, or --port 0 for any free one.",
+  });
+}
+
+async function tryToListen(server: Server, host: string, port: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: NodeJS.ErrnoException) => {
+      server.off("listening", onListening);
+      if (error.code === "EADDRINUSE") resolve(true);
+      else reject(cannotListen(error, host, port));
+    };
+    const onListening = () => {
+      server.off("error", onError);
+      resolve(false);
+    };
+    server.once("error", onError).once("listening", onListening).listen(port, host);
+  });
+}
+
+function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): CerverError {
+  const why: Record<string, string> = {
+    EACCES: "this user may not use that port",
+    EADDRNOTAVAIL: "this machine has no such address",
+    ENOTFOUND: "there is no such host name",
+  };
+  return new CerverError("invalid_request", `Cannot listen on ${host}:${port}: ${why[error.code ?? ""] ?? error.message}.`, {
+    hint: "Choose another address with --host or another port with --port.",
+    cause: error,
+  });
+}
+
+/** The host to connect to, as a URL spells it: an address for all interfaces is reached through loopback. */
+function hostInUrl(host: string): string {
+  if (host === "0.0.0.0" || host === "::") return "127.0.0.1";
+  return host.includes(":") ? `[${host}]` : host;
+}

@@ -1,0 +1,45 @@
+import { CerverError } from "../protocol/errors.js";
+import { CLOSE } from "../protocol/tunnel.js";
+import type { Channel } from "./channel.js";
+
+/** All of a gateway's ends: which channel serves which compute. */
+export class TunnelHub {
+  readonly #channels = new Map<string, Channel>();
+
+  /** Gives a compute its channel. One that served it before is closed: the newest relay is the one that is there. */
+  attach(computeId: string, channel: Channel): void {
+    const before = this.#channels.get(computeId);
+    this.#channels.set(computeId, channel);
+    before?.close(CLOSE.replaced, "another relay connected for this compute");
+    channel.closed.then(() => {
+      if (this.#channels.get(computeId) === channel) this.#channels.delete(computeId);
+    });
+  }
+
+  /** Whether the compute's relay is connected and not overdue. */
+  isOnline(computeId: string): boolean {
+    return this.#channels.get(computeId)?.isAlive ?? false;
+  }
+
+  channel(computeId: string): Channel | undefined {
+    return this.#channels.get(computeId);
+  }
+
+  async fetch(computeId: string, request: Request): Promise<Response> {
+    const channel = this.#channels.get(computeId);
+    if (channel?.isOpen) return channel.fetch(request);
+    throw new CerverError("compute_offline", `No relay is connected for ${computeId}.`, {
+      hint: "Start it with `cerver relay` on that machine.",
+    });
+  }
+
+  /** Closes a compute's channel, for instance because the compute was removed. */
+  detach(computeId: string, code: number, reason: string): void {
+    this.#channels.get(computeId)?.close(code, reason);
+  }
+
+  /** Closes every channel. */
+  close(): void {
+    for (const channel of [...this.#channels.values()]) channel.close(CLOSE.goingAway, "the gateway stops");
+  }
+}
