@@ -2,17 +2,25 @@ import { Hono } from "hono";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { Logger } from "../../util/logger.js";
-import type { ApiTokens, Principal } from "../account/api-tokens.js";
-import type { DeviceCodes } from "../account/device-codes.js";
+import { VERSION } from "../../util/version.js";
+import type { ApiTokens } from "../account/api-tokens.js";
 import type { BrowserSignins } from "../account/browser-signins.js";
+import type { DeviceCodes } from "../account/device-codes.js";
 import type { SigninLinks } from "../account/signin-links.js";
 import type { ProviderProfile } from "../compute/catalog.js";
 import type { Computes } from "../compute/computes.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Sessions } from "../session/sessions.js";
-import { type AccountVariables, authenticate, requireScope } from "./auth.js";
+import { type AccountVariables, authenticate } from "./auth.js";
 import { localOnly } from "./local-only.js";
+import { approvePages } from "./pages/approve.js";
+import { homePages } from "./pages/home.js";
+import { pageHeaders } from "./pages/layout.js";
+import { signinPages } from "./pages/signin.js";
+import { STYLE } from "./pages/style.js";
 import { computeRoutes } from "./routes/computes.js";
+import { deviceLoginRoutes } from "./routes/device-login.js";
+import { keyRoutes } from "./routes/keys.js";
 import { providerRoutes } from "./routes/providers.js";
 import { sessionRoutes } from "./routes/sessions.js";
 
@@ -22,8 +30,73 @@ export interface GatewayAppDeps {
   providers: ProviderRegistry;
   catalog: readonly ProviderProfile[];
   tokens: ApiTokens;
-  /** The account behind a gateway without tokens. */
-  localPrincipal?: Principal;
-  version: string;
+  signins: BrowserSignins;
+  links: SigninLinks;
+  devices: DeviceCodes;
+  /** The address that people and relays use. */
+  publicUrl: () => string;
+  /** Set on a gateway without tokens: everybody on this machine is this account. */
+  localAccountId?: string;
   logger: Logger;
+}
+
+/** The gateway's HTTP surface. `/v2` and `/gateway` are two names of the same handlers. */
+export function createGatewayApp(deps: GatewayAppDeps) {
+  const { logger, localAccountId } = deps;
+  const app = new Hono<{ Variables: AccountVariables }>();
+
+  app.use(async (c, next) => {
+    const given = c.req.header("x-request-id");
+    const requestId = given && /^[\w.-]{1,128}$/.test(given) ? given : newId("req");
+    c.set("requestId", requestId);
+    await next();
+    c.header("X-Request-Id", requestId);
+  });
+  if (localAccountId) app.use(localOnly());
+
+  app.get("/health", (c) => c.json({ status: "ok", service: "cerver-gateway", version: VERSION }));
+  app.route("/v2/auth/device", deviceLoginRoutes(deps));
+
+  for (const base of ["/v2", "/gateway"]) {
+    app.use(`${base}/*`, authenticate(deps));
+    app.route(`${base}/sessions`, sessionRoutes(deps));
+    app.route(`${base}/computes`, computeRoutes(deps));
+    app.route(`${base}/providers`, providerRoutes(deps));
+  }
+  app.route("/v2/auth", keyRoutes(deps));
+
+  for (const path of ["/", "/style.css", "/signin", "/signout", "/approve", "/sessions/*"]) app.use(path, pageHeaders());
+  app.get("/style.css", (c) => c.body(STYLE, 200, { "Content-Type": "text/css; charset=utf-8", "Cache-Control": "max-age=3600" }));
+  app.route("/", signinPages(deps));
+  app.route("/", approvePages(deps));
+  app.route("/", homePages(deps));
+
+  app.notFound((c) => {
+    const error = new CerverError("not_found", `This gateway has nothing at ${c.req.method} ${c.req.path}.`, {
+      hint: "The session API begins at /v2/sessions.",
+    });
+    return c.json(error.toBody(c.var.requestId), 404);
+  });
+  app.onError((error, c) => {
+    const known = error instanceof CerverError ? error : unexpected(error, c.var.requestId, logger);
+    const retryAfterMs = known.details?.retry_after_ms;
+    if (typeof retryAfterMs === "number") c.header("Retry-After", String(Math.ceil(retryAfterMs / 1000)));
+    if (known.code === "unauthenticated") c.header("WWW-Authenticate", "Bearer");
+    return c.json(known.toBody(c.var.requestId), known.status as 500);
+  });
+  return app;
+}
+
+function unexpected(error: Error, requestId: string, logger: Logger): CerverError {
+  // Whoever has gone away hears nothing, and it is nobody's fault.
+  if (error.name === "AbortError") return new CerverError("timed_out", "The caller did not wait for the answer.");
+  if (error.name === "TimeoutError") {
+    return new CerverError("timed_out", "The compute did not answer in time.", {
+      hint: "Look at it with `cerver computes`, then try again.",
+    });
+  }
+  logger.error({ err: error, request_id: requestId }, "a request failed");
+  return new CerverError("internal", "Something went wrong inside the gateway.", {
+    hint: "The gateway's log has the reason under this request_id.",
+  });
 }

@@ -55,7 +55,6 @@ export interface DeviceLoginRow {
   /** pending, approved, denied, redeemed */
   status: string;
   account_id: string | null;
-  wrong_codes: Generated<number>;
   poll_interval: number;
   last_polled_at: number | null;
   created_at: number;

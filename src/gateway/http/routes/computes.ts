@@ -56,6 +56,8 @@ async function credential(
     if (computeId === null && tokenId !== null) await tokens.bindToCompute(tokenId, registered);
     return {};
   }
+  // A host has one credential: the one from its last registration.
+  await tokens.revokeForCompute(accountId, registered);
   const { key } = await tokens.create(accountId, {
     label: `relay of ${label}`,
     scopes: ["relay"],

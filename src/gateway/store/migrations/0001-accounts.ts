@@ -40,7 +40,6 @@ export const accounts: Migration = {
       .addColumn("ip", "text", (c) => c.notNull())
       .addColumn("status", "text", (c) => c.notNull())
       .addColumn("account_id", "text")
-      .addColumn("wrong_codes", "integer", (c) => c.notNull().defaultTo(0))
       .addColumn("poll_interval", "integer", (c) => c.notNull())
       .addColumn("last_polled_at", "bigint")
       .addColumn("created_at", "bigint", (c) => c.notNull())

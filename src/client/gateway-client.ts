@@ -1,0 +1,261 @@
+import type { z } from "zod";
+import { CreatedKey, type CreateKeyRequest, KeyList, WhoAmI } from "../protocol/account.js";
+import {
+  Compute,
+  ComputeList,
+  type HeartbeatRequest,
+  RegisteredCompute,
+  type RegisterComputeRequest,
+} from "../protocol/computes.js";
+import { DeviceLogin, DevicePollAnswer, type StartDeviceLoginRequest } from "../protocol/device-login.js";
+import { CerverError } from "../protocol/errors.js";
+import { SessionMetrics } from "../protocol/metrics.js";
+import { ProviderList } from "../protocol/providers.js";
+import { RunAnswer, RunEvent, type RunRequestInput } from "../protocol/runs.js";
+import {
+  CreatedSession,
+  type CreateSessionRequest,
+  type ListSessionsQuery,
+  SessionList,
+  SessionRecord,
+  type TranscriptQuery,
+} from "../protocol/sessions.js";
+import { AppendTranscriptAnswer, type NewTranscriptEntry } from "../protocol/transcript.js";
+import { readEventStream } from "./event-stream.js";
+
+/** How long a call that is not a run may take. */
+const CALL_TIMEOUT_MS = 30_000;
+/** A run's answer may take this much longer than its own timeout: the way there and back, and ending the tree. */
+const RUN_ALLOWANCE_MS = 30_000;
+
+export interface GatewayClientOptions {
+  /** `http://` or `https://`, without credentials in it. */
+  gatewayUrl: string;
+  token?: string | undefined;
+  /** Who calls, for the gateway's log. */
+  userAgent?: string;
+  /** Milliseconds that a call may take, runs aside. @default 30000 */
+  timeoutMs?: number;
+}
+
+interface Call {
+  body?: unknown;
+  query?: Record<string, string | number | undefined>;
+  signal?: AbortSignal | undefined;
+  timeoutMs?: number | null;
+  accept?: string;
+}
+
+/**
+ * The gateway's HTTP API, typed. Every answer is read by the schema that the gateway wrote it with.
+ *
+ * Failures are {@link CerverError}s: the gateway's own words where it answered, `gateway_unreachable` where it did not.
+ */
+export class GatewayClient {
+  readonly gatewayUrl: string;
+  readonly #token: string | undefined;
+  readonly #userAgent: string;
+  readonly #timeoutMs: number;
+
+  constructor({ gatewayUrl, token, userAgent = "cerver", timeoutMs = CALL_TIMEOUT_MS }: GatewayClientOptions) {
+    this.gatewayUrl = checkedUrl(gatewayUrl);
+    this.#token = token;
+    this.#userAgent = userAgent;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  whoami() {
+    return this.#json("GET", "/v2/auth/whoami", WhoAmI);
+  }
+  keys() {
+    return this.#json("GET", "/v2/auth/keys", KeyList);
+  }
+  createKey(body: Partial<CreateKeyRequest>) {
+    return this.#json("POST", "/v2/auth/keys", CreatedKey, { body });
+  }
+  /** Revokes a token by its beginning, or by the whole of it. One that is gone already is no failure. */
+  async revokeKey(prefixOrKey: string): Promise<void> {
+    const response = await this.#send("DELETE", `/v2/auth/keys/${encodeURIComponent(prefixOrKey)}`);
+    await response.body?.cancel();
+    if (!response.ok && response.status !== 404) throw await failure(response);
+  }
+  /** A one-time link that signs a browser in to the gateway's page. */
+  async createSigninLink(): Promise<string> {
+    const { url } = (await this.#raw("POST", "/v2/auth/signin-links", { body: {} })) as { url?: unknown };
+    if (typeof url !== "string") throw notOurs(this.gatewayUrl);
+    return url;
+  }
+
+  startDeviceLogin(body: Partial<StartDeviceLoginRequest>) {
+    return this.#json("POST", "/v2/auth/device", DeviceLogin, { body });
+  }
+  /** One poll. The contract's words come as an answer whatever their status; anything else is a failure. */
+  async pollDeviceLogin(deviceCode: string, signal?: AbortSignal): Promise<DevicePollAnswer> {
+    const response = await this.#send("GET", "/v2/auth/device", { query: { device_code: deviceCode }, signal });
+    const answer = DevicePollAnswer.safeParse(await response.json().catch(() => undefined));
+    if (answer.success && (answer.data.error ?? answer.data.status ?? answer.data.access_token)) return answer.data;
+    throw notOurs(this.gatewayUrl);
+  }
+
+  providers() {
+    return this.#json("GET", "/gateway/providers", ProviderList);
+  }
+  async computes(): Promise<Compute[]> {
+    return (await this.#json("GET", "/v2/computes", ComputeList)).computes;
+  }
+  compute(id: string) {
+    return this.#json("GET", `/v2/computes/${encodeURIComponent(id)}`, Compute);
+  }
+  registerCompute(body: z.input<typeof RegisterComputeRequest>) {
+    return this.#json("POST", "/v2/computes/register", RegisteredCompute, { body });
+  }
+  async heartbeat(id: string, body: Partial<HeartbeatRequest>, signal?: AbortSignal): Promise<void> {
+    await this.#raw("POST", `/v2/computes/${encodeURIComponent(id)}/heartbeat`, { body, signal });
+  }
+  async deleteCompute(id: string): Promise<void> {
+    await this.#raw("DELETE", `/v2/computes/${encodeURIComponent(id)}`);
+  }
+
+  createSession(body: CreateSessionRequest, signal?: AbortSignal) {
+    return this.#json("POST", "/v2/sessions", CreatedSession, { body, signal, timeoutMs: 90_000 });
+  }
+  sessions(query: Partial<ListSessionsQuery> = {}, signal?: AbortSignal) {
+    return this.#json("GET", "/v2/sessions", SessionList, { query, signal });
+  }
+  session(id: string, query: Partial<TranscriptQuery> = {}, signal?: AbortSignal) {
+    return this.#json("GET", sessionPath(id), SessionRecord, { query, signal });
+  }
+  metrics(id: string) {
+    return this.#json("GET", sessionPath(id, "/metrics"), SessionMetrics);
+  }
+  async patchSession(id: string, metadata: Record<string, unknown>): Promise<void> {
+    await this.#raw("PATCH", sessionPath(id), { body: { metadata } });
+  }
+  /** Ends a session; its transcript stays. */
+  async closeSession(id: string): Promise<void> {
+    await this.#raw("POST", sessionPath(id, "/close"));
+  }
+  appendTranscript(id: string, entries: readonly z.input<typeof NewTranscriptEntry>[]) {
+    return this.#json("POST", sessionPath(id, "/transcript"), AppendTranscriptAnswer, { body: { entries } });
+  }
+
+  /** Runs to the end. A non-zero exit and a timeout are answers. */
+  run(sessionId: string, body: RunRequestInput, signal?: AbortSignal): Promise<RunAnswer> {
+    const timeoutMs = (body.timeout ?? 30) * 1000 + RUN_ALLOWANCE_MS;
+    return this.#json("POST", sessionPath(sessionId, "/run"), RunAnswer, { body, signal, timeoutMs });
+  }
+
+  /**
+   * Runs and yields the events while they happen; `exit` is the last. A stream that ends without one throws
+   * `compute_lost`: the outcome is unknown then, and no end is made up. Leaving the loop early ends the run.
+   */
+  async *runStream(sessionId: string, body: RunRequestInput, signal?: AbortSignal): AsyncGenerator<RunEvent> {
+    const response = await this.#send("POST", sessionPath(sessionId, "/run/stream"), {
+      body,
+      signal,
+      timeoutMs: null,
+      accept: "text/event-stream",
+    });
+    if (!response.ok || !response.body) throw await failure(response);
+    try {
+      for await (const { data } of readEventStream(response.body)) {
+        const event = RunEvent.parse(JSON.parse(data));
+        yield event;
+        if (event.type === "exit" || event.type === "error") return;
+      }
+    } catch (error) {
+      if (signal?.aborted || error instanceof CerverError) throw error;
+      throw outcomeUnknown(error);
+    }
+    throw outcomeUnknown(undefined);
+  }
+
+  async #json<S extends z.ZodType>(method: string, path: string, schema: S, call: Call = {}): Promise<z.output<S>> {
+    const answer = schema.safeParse(await this.#raw(method, path, call));
+    if (answer.success) return answer.data;
+    throw notOurs(this.gatewayUrl, answer.error);
+  }
+
+  async #raw(method: string, path: string, call: Call = {}): Promise<unknown> {
+    const response = await this.#send(method, path, call);
+    if (!response.ok) throw await failure(response);
+    try {
+      return await response.json();
+    } catch (error) {
+      throw notOurs(this.gatewayUrl, error);
+    }
+  }
+
+  async #send(method: string, path: string, call: Call = {}): Promise<Response> {
+    const { body, query = {}, signal, timeoutMs = this.#timeoutMs, accept = "application/json" } = call;
+    const url = new URL(this.gatewayUrl + path);
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
+    const signals = [signal, timeoutMs === null ? undefined : AbortSignal.timeout(timeoutMs)].filter(
+      (one) => one !== undefined,
+    );
+    try {
+      return await fetch(url, {
+        method,
+        headers: {
+          accept,
+          "user-agent": this.#userAgent,
+          ...(this.#token && { authorization: `Bearer ${this.#token}` }),
+          ...(body !== undefined && { "content-type": "application/json" }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(signals.length > 0 && { signal: AbortSignal.any(signals) }),
+        // A token goes to the gateway that was chosen and nowhere else.
+        redirect: "manual",
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw unreachable(this.gatewayUrl, error);
+    }
+  }
+}
+
+function sessionPath(id: string, rest = ""): string {
+  return `/v2/sessions/${encodeURIComponent(id)}${rest}`;
+}
+
+function checkedUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
+    throw new CerverError("invalid_request", `"${text.replace(/\/\/.*@/, "//…@")}" is not the address of a gateway.`, {
+      hint: "Give it as http://host:port or https://host, without a name or password in it.",
+    });
+  }
+  return url.origin + url.pathname.replace(/\/+$/, "");
+}
+
+async function failure(response: Response): Promise<CerverError> {
+  if (response.status >= 300 && response.status < 400) {
+    return new CerverError("provider_failed", `The gateway sends callers on to ${response.headers.get("location")}.`, {
+      hint: "Use that address with --gateway if you trust it.",
+    });
+  }
+  return CerverError.fromBody(response.status, await response.json().catch(() => undefined));
+}
+
+function unreachable(gatewayUrl: string, error: unknown): CerverError {
+  const { name, cause } = error as { name?: string; cause?: { code?: string; message?: string } };
+  const why = name === "TimeoutError" ? "no answer in time" : (cause?.code ?? cause?.message ?? "no connection");
+  return new CerverError("gateway_unreachable", `No gateway answers at ${gatewayUrl} (${why}).`, {
+    hint: "Start one with `cerver up`, or name another with --gateway or CERVER_GATEWAY_URL.",
+    cause: error,
+  });
+}
+
+function notOurs(gatewayUrl: string, cause?: unknown): CerverError {
+  return new CerverError("provider_failed", `What answers at ${gatewayUrl} does not answer like a cerver gateway.`, {
+    hint: "Check the address; a proxy or another program may be in between.",
+    cause,
+  });
+}
+
+function outcomeUnknown(cause: unknown): CerverError {
+  return new CerverError("compute_lost", "The stream ended before the run did, so the outcome is unknown.", {
+    hint: "Look at the session's transcript with `cerver peek` before you run it again.",
+    cause,
+  });
+}

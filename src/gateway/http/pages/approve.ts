@@ -1,0 +1,115 @@
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { type Context, Hono } from "hono";
+import { getCookie } from "hono/cookie";
+import { html } from "hono/html";
+import type { Scope } from "../../../protocol/account.js";
+import { CerverError } from "../../../protocol/errors.js";
+import type { BrowserSignins } from "../../account/browser-signins.js";
+import type { DeviceCodes, PendingLogin } from "../../account/device-codes.js";
+import { isSameOrigin, SIGNIN_COOKIE } from "../auth.js";
+import { callerAddress } from "../routes/device-login.js";
+import { ago, page } from "./layout.js";
+import { foreign, howToSignIn, signedInAccount } from "./signin.js";
+
+const MEANING: Record<Scope, string> = {
+  admin: "everything, tokens included",
+  run: "create sessions, run code in them, read them",
+  read: "read sessions and transcripts",
+  relay: "serve as a compute of your account: your sessions may run code on it",
+};
+
+/** `/approve`: where a person lets a machine in, or not. */
+export function approvePages({ devices, signins }: { devices: DeviceCodes; signins: BrowserSignins }) {
+  // Ties a form to the sign-in that it was shown to. A form from before a restart is shown again.
+  const csrfKey = randomBytes(32);
+  const csrfToken = (c: Context) => createHmac("sha256", csrfKey).update(getCookie(c, SIGNIN_COOKIE) ?? "").digest("hex");
+  const csrfOk = (c: Context, given: unknown) => {
+    const wanted = Buffer.from(csrfToken(c));
+    const got = Buffer.from(String(given ?? ""));
+    return got.length === wanted.length && timingSafeEqual(got, wanted);
+  };
+  const visitor = (c: Context, accountId: string) => `${accountId} ${callerAddress(c)}`;
+
+  return new Hono()
+    .get("/approve", async (c) => {
+      const accountId = await signedInAccount(c, signins);
+      if (!accountId) return c.html(signInFirst(), 401);
+      const code = c.req.query("code") ?? "";
+      if (code === "") return c.html(askForCode());
+      const login = await find(devices, code, visitor(c, accountId));
+      if (login instanceof CerverError) return c.html(tooMany(login), 429);
+      if (!login) return c.html(askForCode(code), 404);
+      return c.html(decision(login, csrfToken(c)));
+    })
+    .post("/approve", async (c) => {
+      const accountId = await signedInAccount(c, signins);
+      if (!accountId) return c.html(signInFirst(), 401);
+      const form = await c.req.parseBody();
+      if (!isSameOrigin(c) || !csrfOk(c, form.csrf)) return c.html(foreign(), 403);
+      const code = String(form.code ?? "");
+      const login = await find(devices, code, visitor(c, accountId));
+      if (login instanceof CerverError) return c.html(tooMany(login), 429);
+      const verdict = form.decision === "approve" ? "approved" : "denied";
+      if (!login || !(await devices.decide(login.id, accountId, verdict))) return c.html(askForCode(code), 404);
+      return c.html(done(login, verdict));
+    });
+}
+
+async function find(devices: DeviceCodes, code: string, visitor: string) {
+  try {
+    return await devices.find(code, visitor);
+  } catch (error) {
+    if (error instanceof CerverError && error.code === "too_many_requests") return error;
+    throw error;
+  }
+}
+
+function decision(login: PendingLogin, csrf: string) {
+  return page(
+    { title: "Let this machine in?", narrow: true, signedIn: true },
+    html`<div class="card">
+<p class="code">${login.userCode}</p>
+<dl>
+<dt>Machine</dt><dd>${login.machineName}</dd>
+<dt>Asked</dt><dd>${ago(login.createdAt, Date.now())}</dd>
+<dt>From</dt><dd>${login.ip}</dd>
+<dt>May then</dt><dd>${login.scopes.map((scope) => html`${MEANING[scope]}<br>`)}</dd>
+</dl>
+<p>Approve only if you started this login, and the same code stands on that machine.</p>
+<form class="row" method="post" action="/approve">
+<input type="hidden" name="code" value="${login.userCode}"><input type="hidden" name="csrf" value="${csrf}">
+<button class="main" name="decision" value="approve">Approve</button>
+<button name="decision" value="deny">Deny</button>
+</form></div>`,
+  );
+}
+
+function done({ machineName }: PendingLogin, verdict: "approved" | "denied") {
+  return page(
+    { title: verdict === "approved" ? "Approved" : "Denied", narrow: true, signedIn: true },
+    html`<div class="card"><p>${
+      verdict === "approved"
+        ? html`<b>${machineName}</b> is logged in. You can close this page.`
+        : html`<b>${machineName}</b> was not let in.`
+    }</p><p><a href="/">Go to the start page</a></p></div>`,
+  );
+}
+
+function askForCode(wrong?: string) {
+  return page(
+    { title: "Connect a machine", narrow: true, signedIn: true },
+    html`<div class="card">
+${wrong === undefined ? "" : html`<p class="bad">No login waits under the code ${wrong}. It may have expired after 15 minutes, or been used.</p>`}
+<form method="get" action="/approve"><label for="code">The code that the machine shows</label>
+<p><input type="text" id="code" name="code" autocomplete="off" autocapitalize="characters" maxlength="9" placeholder="XXXX-XXXX" required></p>
+<button class="main">Continue</button></form></div>`,
+  );
+}
+
+function signInFirst() {
+  return page({ title: "Sign in first", narrow: true }, html`<div class="card">${howToSignIn()}</div>`);
+}
+
+function tooMany({ message, hint }: CerverError) {
+  return page({ title: "Wait a while", narrow: true, signedIn: true }, html`<div class="card"><p class="bad">${message}</p><p>${hint ?? ""}</p></div>`);
+}

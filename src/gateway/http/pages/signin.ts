@@ -1,0 +1,84 @@
+import { type Context, Hono } from "hono";
+import { deleteCookie, getCookie, setCookie } from "hono/cookie";
+import { html } from "hono/html";
+import { type BrowserSignins, SIGNIN_LIFE_SECONDS } from "../../account/browser-signins.js";
+import type { SigninLinks } from "../../account/signin-links.js";
+import { isSameOrigin, SIGNIN_COOKIE } from "../auth.js";
+import { page } from "./layout.js";
+
+export interface SigninPagesDeps {
+  signins: BrowserSignins;
+  links: SigninLinks;
+  publicUrl: () => string;
+}
+
+/** `/signin` and `/signout`: a one-time link becomes a cookie. */
+export function signinPages({ signins, links, publicUrl }: SigninPagesDeps) {
+  return new Hono()
+    .get("/signin", async (c) => {
+      const secret = c.req.query("token") ?? "";
+      if (!(await links.isGood(secret))) return c.html(usedUp(), 403);
+      const next = localPath(c.req.query("next"));
+      // The link itself changes nothing: programs that preview links would use it up.
+      return c.html(
+        page(
+          { title: "Sign in", narrow: true },
+          html`<div class="card"><p>This signs this browser in to your cerver gateway for 30 days.</p>
+<form class="row" method="post" action="/signin"><input type="hidden" name="token" value="${secret}"><input type="hidden" name="next" value="${next}"><button class="main">Sign in</button></form></div>`,
+        ),
+      );
+    })
+    .post("/signin", async (c) => {
+      if (!isSameOrigin(c)) return c.html(foreign(), 403);
+      const form = await c.req.parseBody();
+      const accountId = await links.redeem(String(form.token ?? ""));
+      if (!accountId) return c.html(usedUp(), 403);
+      setCookie(c, SIGNIN_COOKIE, await signins.create(accountId), {
+        httpOnly: true,
+        sameSite: "Strict",
+        path: "/",
+        maxAge: SIGNIN_LIFE_SECONDS,
+        secure: publicUrl().startsWith("https:"),
+      });
+      return c.redirect(localPath(String(form.next ?? "")), 303);
+    })
+    .post("/signout", async (c) => {
+      if (!isSameOrigin(c)) return c.html(foreign(), 403);
+      const secret = getCookie(c, SIGNIN_COOKIE);
+      if (secret) await signins.end(secret);
+      deleteCookie(c, SIGNIN_COOKIE, { path: "/" });
+      return c.redirect("/", 303);
+    });
+}
+
+/** The account that a browser is signed in to. */
+export async function signedInAccount(c: Context, signins: BrowserSignins): Promise<string | undefined> {
+  const secret = getCookie(c, SIGNIN_COOKIE);
+  return secret === undefined ? undefined : signins.verify(secret);
+}
+
+/** What a person does who is not signed in. */
+export function howToSignIn() {
+  return html`<p>Sign in with a one-time link. On the machine where the gateway runs, type</p>
+<pre>cerver signin-link</pre>
+<p>and open the address it prints, in this browser. Then come back to this page.</p>`;
+}
+
+export function foreign() {
+  return page(
+    { title: "Not from here", narrow: true },
+    html`<div class="card"><p>This form was not sent by a page of this gateway, so nothing was done.</p><p><a href="/">Go to the gateway's own page</a></p></div>`,
+  );
+}
+
+function usedUp() {
+  return page(
+    { title: "This link does not work any more", narrow: true },
+    html`<div class="card"><p>Sign-in links work once, for ten minutes.</p>${howToSignIn()}</div>`,
+  );
+}
+
+/** A path of this gateway to go on to; anything else leads to the start page. */
+function localPath(path: string | undefined): string {
+  return path && /^\/(?![/\\])[\w\-./?=&%]*$/.test(path) ? path : "/";
+}

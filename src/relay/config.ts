@@ -1,0 +1,40 @@
+import { hostname } from "node:os";
+import { isAbsolute } from "node:path";
+import { z } from "zod";
+import { parse } from "../protocol/parse.js";
+import { LOG_LEVELS } from "../util/logger.js";
+import { cerverPaths, type Env } from "../util/paths.js";
+
+/** How a relay runs. */
+export const RelayConfig = z.strictObject({
+  gatewayUrl: z.string().describe("The gateway to serve."),
+  token: z.string().min(1).optional().describe("A token to register with; stored ones and browser login otherwise."),
+  name: z.string().min(1).max(128).describe("What this machine is called in lists."),
+  stateDir: z.string().describe("Folder of the sandboxes."),
+  configDir: z.string().describe("Folder of the relay's identity."),
+  maxRuns: z.number().int().min(1).max(10_000).default(128).describe("How many runs may be under way at once."),
+  allowDirs: z
+    .array(z.string().refine(isAbsolute, "has to be an absolute path"))
+    .default([])
+    .describe("Folders that sessions may choose to work in."),
+  allowEnv: z.array(z.string()).default([]).describe("Variables that runs get although they look secret."),
+  graceMs: z.number().int().min(0).max(60_000).default(2_000).describe("Milliseconds between TERM and KILL."),
+  heartbeatMs: z.number().int().min(100).default(60_000).describe("Milliseconds between two reports to the gateway."),
+  logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
+  /** The host's environment, which runs inherit in part. */
+  hostEnv: z.record(z.string(), z.string().optional()),
+});
+export type RelayConfig = z.infer<typeof RelayConfig>;
+
+/** Settles the configuration: what was given explicitly, then the environment, then the defaults. */
+export function relayConfig(given: Partial<z.input<typeof RelayConfig>>, env: Env): RelayConfig {
+  const paths = cerverPaths(env);
+  return parse(RelayConfig, {
+    name: hostname() || "this machine",
+    stateDir: paths.state,
+    configDir: paths.config,
+    hostEnv: env,
+    ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
+    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
+  });
+}

@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { WebSocket } from "ws";
+import { CerverError } from "../protocol/errors.js";
+import { CLOSE, TUNNEL_SUBPROTOCOL } from "../protocol/tunnel.js";
+import { Channel } from "../tunnel/channel.js";
+import type { Serve } from "../tunnel/wire.js";
+import { wsSocket } from "../tunnel/ws-socket.js";
+import { Backoff } from "../util/backoff.js";
+import type { Logger } from "../util/logger.js";
+
+const HANDSHAKE_TIMEOUT_MS = 15_000;
+/** Larger than any frame of level 2, and than what a public gateway sends. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 30_000;
+/** A link that held this long was a good one: the next wait is short again. */
+const HELD_MS = 30_000;
+
+export type ConnectionState =
+  | { state: "connecting" }
+  | { state: "connected"; level: 1 | 2 }
+  | { state: "waiting"; waitMs: number; why: string };
+
+export interface ConnectionOptions {
+  gatewayUrl: string;
+  computeId: string;
+  token: string;
+  serve: Serve;
+  software: string;
+  logger: Logger;
+  onState(state: ConnectionState): void;
+  signal: AbortSignal;
+}
+
+/**
+ * Keeps this host connected until the signal aborts: dials, serves, waits, dials again.
+ *
+ * Waits after every close, also a clean one. Rejects when trying again cannot help: the token is refused, another relay
+ * took this compute over, or the compute was removed.
+ */
+export async function stayConnected(options: ConnectionOptions): Promise<void> {
+  const { onState, signal } = options;
+  const backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
+  while (!signal.aborted) {
+    onState({ state: "connecting" });
+    const since = performance.now();
+    const why = await serveOnce(options);
+    if (signal.aborted) return;
+    if (performance.now() - since > HELD_MS) backoff.reset();
+    const waitMs = backoff.next();
+    onState({ state: "waiting", waitMs, why });
+    await sleep(waitMs, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** One connection from dial to close. Returns why it is over; throws when it must not be tried again. */
+async function serveOnce(options: ConnectionOptions): Promise<string> {
+  const { serve, software, logger, onState, signal } = options;
+  const ws = dial(options);
+  const failure = await opened(ws, signal);
+  if (failure) return failure;
+  const level = ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1;
+  const channel = new Channel({ socket: wsSocket(ws), level, side: "relay", serve, logger, software });
+  const onAbort = () => channel.close(CLOSE.goingAway, "the relay stops");
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  else onState({ state: "connected", level });
+  const { code, reason } = await channel.closed;
+  signal.removeEventListener("abort", onAbort);
+  refuseToReturn(code, options.computeId);
+  return reason || `the gateway closed the link (code ${code})`;
+}
+
+function dial({ gatewayUrl, computeId, token, software }: ConnectionOptions): WebSocket {
+  const url = new URL(`${gatewayUrl}/v2/connect/ws`);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.searchParams.set("compute_id", computeId);
+  return new WebSocket(url, TUNNEL_SUBPROTOCOL, {
+    headers: { authorization: `Bearer ${token}`, "user-agent": software },
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    maxPayload: MAX_MESSAGE_BYTES,
+    perMessageDeflate: false,
+    followRedirects: false,
+  });
+}
+
+/** Waits for the upgrade. Returns a reason to try again later, nothing when it worked; throws when it never will. */
+function opened(ws: WebSocket, signal: AbortSignal): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => ws.terminate();
+    signal.addEventListener("abort", onAbort, { once: true });
+    const finish = (done: () => void) => {
+      signal.removeEventListener("abort", onAbort);
+      done();
+    };
+    // A public gateway may choose no subprotocol, which ws takes for an error: it is level 1.
+    ws.once("open", () => finish(() => resolve(undefined)));
+    ws.once("unexpected-response", (request, response) => {
+      const status = response.statusCode ?? 0;
+      response.resume();
+      request.destroy();
+      finish(() => {
+        if (status === 401 || status === 403) reject(refused(status));
+        else if (status === 404) reject(unknownCompute());
+        else resolve(`the gateway answered HTTP ${status}`);
+      });
+    });
+    ws.on("error", (error) => finish(() => resolve(wordsFor(error))));
+    if (signal.aborted) onAbort();
+  });
+}
+
+function wordsFor(error: Error): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ECONNREFUSED") return "no gateway answers there";
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "the gateway's name is not known to DNS";
+  return error.message || code || "no connection";
+}
+
+function refused(status: number): CerverError {
+  return new CerverError(
+    status === 401 ? "unauthenticated" : "forbidden",
+    `The gateway refused this relay's token (HTTP ${status}): it is wrong, expired or revoked.`,
+    { hint: "Run `cerver relay` again: it will log in once more." },
+  );
+}
+
+function unknownCompute(): CerverError {
+  return new CerverError("compute_not_found", "The gateway does not know this compute any more.", {
+    hint: "Run `cerver relay` again: it registers this machine anew.",
+  });
+}
+
+function refuseToReturn(code: number, computeId: string): void {
+  if (code === CLOSE.replaced) {
+    throw new CerverError("conflict", `Another relay connected as ${computeId}, so this one stops.`, {
+      hint: "Run one relay for each machine. Copies of a machine need their own: remove computes.json in the config folder.",
+    });
+  }
+  if (code === CLOSE.removed) {
+    throw new CerverError("compute_not_found", `The compute ${computeId} was removed from its account.`, {
+      hint: "Run `cerver relay` again to attach this machine anew.",
+    });
+  }
+}

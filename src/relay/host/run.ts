@@ -1,0 +1,197 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import type { Socket } from "node:net";
+import { constants } from "node:os";
+import type { Readable } from "node:stream";
+import { CerverError } from "../../protocol/errors.js";
+import { type RunStatus, TIMEOUT_EXIT_CODE } from "../../protocol/runs.js";
+import { type Command, type PreparedCommand, prepareCommand } from "./command.js";
+import { endTree, groupExists } from "./process-tree.js";
+
+/** How long the pipes of an ended run may stay open before whoever holds them is looked for. */
+const PIPE_WAIT_MS = 50;
+/** A pipe that brings nothing for this long, after its run is over, brings nothing any more. */
+const IDLE_PIPE_MS = 200;
+
+export interface RunSpec {
+  runId: string;
+  command: Command;
+  cwd: string;
+  env: Record<string, string>;
+  /** Input; without it stdin is /dev/null. */
+  stdin?: string | undefined;
+  timeoutMs: number;
+  /** Between TERM and KILL. */
+  graceMs: number;
+  /** A folder of ours for scripts that are too long for an argument. */
+  scratchDir: string;
+}
+
+/** How a run ended: from its wait status, and why it was ended if it did not end by itself. */
+export interface RunEnd {
+  status: Extract<RunStatus, "succeeded" | "failed" | "cancelled" | "timed_out">;
+  /** 128 + n after signal n, 124 after a timeout. */
+  exitCode: number;
+  signal: NodeJS.Signals | null;
+  durationMs: number;
+}
+
+/** The name of the variable by which a run's processes are found, wherever they went. */
+export const RUN_MARK = "CERVER_RUN_ID";
+
+/**
+ * Starts a process in a group of its own.
+ *
+ * Resolves when it runs; rejects with a sentence when the system refuses it.
+ */
+export async function startRun(spec: RunSpec): Promise<Run> {
+  const prepared = prepareCommand(spec.command, spec);
+  // Most commands are ready at once: waiting a turn for them would be felt.
+  const command = prepared instanceof Promise ? await prepared : prepared;
+  const startedAt = performance.now();
+  try {
+    const child = spawn(command.file, command.args, {
+      cwd: spec.cwd,
+      env: spec.env,
+      detached: true,
+      stdio: [spec.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    });
+    if (child.pid === undefined) await failed(child);
+    return new Run(spec, command, child, startedAt);
+  } catch (error) {
+    await removeScript(command);
+    throw startError(error, spec);
+  }
+}
+
+/** One execution: its output, its end, and the means to end it. Once it is over nothing of its group is left. */
+export class Run {
+  readonly id: string;
+  readonly pid: number;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** Resolves when no process of the run's group is left. Output may still be unread. */
+  readonly ended: Promise<RunEnd>;
+  readonly #spec: RunSpec;
+  #stoppedAs: "cancelled" | "timed_out" | undefined;
+  #stopping: Promise<unknown> | undefined;
+
+  constructor(spec: RunSpec, command: PreparedCommand, child: ChildProcess, startedAt: number) {
+    this.id = spec.runId;
+    this.pid = child.pid!;
+    this.stdout = child.stdout!;
+    this.stderr = child.stderr!;
+    this.#spec = spec;
+    if (spec.stdin !== undefined && child.stdin) {
+      // A program need not read its input: a closed pipe is its choice.
+      child.stdin.on("error", () => {});
+      child.stdin.end(spec.stdin);
+    }
+    const timer = setTimeout(() => this.#stop("timed_out"), spec.timeoutMs);
+    this.ended = new Promise<RunEnd>((resolve) => {
+      child.once("exit", async (code, signal) => {
+        clearTimeout(timer);
+        await this.#endRest();
+        const durationMs = performance.now() - startedAt;
+        await removeScript(command);
+        resolve({ ...this.#outcome(code, signal), signal, durationMs });
+      });
+    });
+  }
+
+  /** Ends the run's processes: TERM, then KILL. The end is told by {@link ended}. */
+  cancel(): void {
+    this.#stop("cancelled");
+  }
+
+  #stop(as: "cancelled" | "timed_out"): void {
+    if (this.#stoppedAs) return;
+    this.#stoppedAs = as;
+    this.#stopping = endTree({ pgid: this.pid, mark: `${RUN_MARK}=${this.id}` }, this.#spec.graceMs);
+  }
+
+  /** The process has exited: what it left behind in its group goes too, and what holds its pipes. */
+  async #endRest(): Promise<void> {
+    await this.#stopping;
+    const { graceMs } = this.#spec;
+    if (groupExists(this.pid)) await endTree({ pgid: this.pid }, graceMs);
+    if (this.#pipesOpen()) await this.#pipesClosed(PIPE_WAIT_MS);
+    // Nobody of the group is left, and yet somebody has the pipe: a child that left the group.
+    if (this.#pipesOpen()) await endTree({ mark: `${RUN_MARK}=${this.id}` }, graceMs);
+    this.#closeIdlePipes();
+  }
+
+  /** A process that threw the mark away as well can hold a pipe for ever: when nothing more comes, the pipe is closed. */
+  #closeIdlePipes(): void {
+    const pipes = [this.stdout, this.stderr].map((pipe) => ({ pipe: pipe as Socket, bytesRead: -1 }));
+    const timer = setInterval(() => {
+      const open = pipes.filter(({ pipe }) => !pipe.closed);
+      if (open.length === 0) clearInterval(timer);
+      for (const entry of open) {
+        // A reader that is slow is waited for; what it has not read yet is still there.
+        if (entry.pipe.readableFlowing && entry.pipe.bytesRead === entry.bytesRead) entry.pipe.destroy();
+        entry.bytesRead = entry.pipe.bytesRead;
+      }
+    }, IDLE_PIPE_MS);
+    if (pipes.every(({ pipe }) => pipe.closed)) clearInterval(timer);
+  }
+
+  /** Whether a pipe is open that its reader is not holding up. */
+  #pipesOpen(): boolean {
+    return [this.stdout, this.stderr].some((pipe) => pipe.readableFlowing && !pipe.readableEnded && !pipe.destroyed);
+  }
+
+  async #pipesClosed(waitMs: number): Promise<void> {
+    const closed = [this.stdout, this.stderr].map(
+      (pipe) => new Promise<void>((resolve) => (pipe.closed ? resolve() : pipe.once("close", resolve))),
+    );
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, waitMs);
+    });
+    await Promise.race([Promise.all(closed), timeout]);
+    clearTimeout(timer);
+  }
+
+  #outcome(code: number | null, signal: NodeJS.Signals | null): Pick<RunEnd, "status" | "exitCode"> {
+    if (this.#stoppedAs === "timed_out") return { status: "timed_out", exitCode: TIMEOUT_EXIT_CODE };
+    const exitCode = code ?? 128 + constants.signals[signal!];
+    return { status: this.#stoppedAs ?? (exitCode === 0 ? "succeeded" : "failed"), exitCode };
+  }
+}
+
+async function removeScript({ script }: PreparedCommand): Promise<void> {
+  if (script) await rm(script, { force: true });
+}
+
+/** A process without a pid reports why on its next turn. */
+function failed(child: ChildProcess): Promise<never> {
+  return new Promise((_, reject) => child.once("error", reject));
+}
+
+function startError(error: unknown, { cwd }: RunSpec): CerverError {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT" && !existsSync(cwd)) {
+    return new CerverError("invalid_request", "The working folder of this run does not exist.", {
+      hint: "Create the folder first, or leave out cwd.",
+      cause: error,
+    });
+  }
+  if (code === "E2BIG") {
+    return new CerverError("too_large", "The environment of this run is larger than the system takes.", {
+      hint: "Send less in envs, or put the data in a file.",
+      cause: error,
+    });
+  }
+  if (code === "EAGAIN" || code === "ENOMEM" || code === "EMFILE") {
+    return new CerverError("relay_full", `This machine cannot start another process now (${code}).`, {
+      hint: "Try again when something has ended.",
+      details: { retry_after_ms: 1_000 },
+      cause: error,
+    });
+  }
+  return new CerverError("provider_failed", `The process could not be started: ${(error as Error).message}.`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,181 @@
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { GatewayClient } from "../client/gateway-client.js";
+import { type CredentialStore, relayKey } from "../login/credential-store.js";
+import { deviceLogin } from "../login/device-login.js";
+import { CerverError } from "../protocol/errors.js";
+import { PUBLIC_LOCAL_PROVIDER } from "../protocol/providers.js";
+import { isLock, takeLock } from "../util/lock-file.js";
+import { createLogger, type Logger } from "../util/logger.js";
+import { VERSION } from "../util/version.js";
+import { createComputeApp } from "./compute-app.js";
+import type { RelayConfig } from "./config.js";
+import { type ConnectionState, stayConnected } from "./connection.js";
+import { hostEnvironment } from "./host/environment.js";
+import { type HostFacts, hostFacts } from "./host/facts.js";
+import { Sandboxes } from "./host/sandboxes.js";
+import { Identity } from "./identity.js";
+
+export interface RelayDeps {
+  credentials: CredentialStore;
+  openBrowser(url: string): Promise<boolean>;
+  hasDisplay: boolean;
+  /** Tells the person at the terminal what to do. */
+  say(line: string): void;
+  onState(state: ConnectionState): void;
+  signal?: AbortSignal;
+  logger?: Logger;
+}
+
+/** A relay that serves. */
+export interface Relay {
+  readonly computeId: string;
+  /** Resolves after {@link stop}; rejects when the relay gave up for good, with what to do. */
+  readonly done: Promise<void>;
+  /** Ends the link and every run. */
+  stop(): Promise<void>;
+}
+
+/** Makes this host a compute: logs in, registers, connects, and reports that it is there. */
+export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<Relay> {
+  const logger = deps.logger ?? createLogger(config.logLevel);
+  const lock = await lockState(config);
+  const stop = new AbortController();
+  const onAbort = () => stop.abort();
+  deps.signal?.addEventListener("abort", onAbort, { once: true });
+  if (deps.signal?.aborted) onAbort();
+  try {
+    const facts = await hostFacts({ hasDisplay: deps.hasDisplay });
+    const sandboxes = await Sandboxes.open({
+      stateDir: config.stateDir,
+      hostEnv: hostEnvironment(config.hostEnv, config.allowEnv),
+      allowDirs: config.allowDirs,
+      maxRuns: config.maxRuns,
+      graceMs: config.graceMs,
+    });
+    const { computeId, token } = await register(config, deps, facts, stop.signal);
+    const app = createComputeApp({ sandboxes, facts, label: config.name, logger });
+
+    let connected!: () => void;
+    const firstConnection = new Promise<void>((resolve) => {
+      connected = resolve;
+    });
+    const serving = stayConnected({
+      gatewayUrl: config.gatewayUrl,
+      computeId,
+      token,
+      serve: async (request) => app.fetch(request),
+      software: `cerver/${VERSION}`,
+      logger,
+      signal: stop.signal,
+      onState: (state) => {
+        if (state.state === "connected") connected();
+        deps.onState(state);
+      },
+    });
+    const client = new GatewayClient({ gatewayUrl: config.gatewayUrl, token });
+    const reporting = reportPresence(client, computeId, facts, sandboxes, config.heartbeatMs, stop.signal, logger);
+    const done = serving.finally(async () => {
+      stop.abort();
+      deps.signal?.removeEventListener("abort", onAbort);
+      await Promise.all([sandboxes.endRuns(), reporting]);
+      await lock.release();
+    });
+    done.catch(() => {});
+    await Promise.race([firstConnection, done]);
+    return {
+      computeId,
+      done,
+      stop: async () => {
+        stop.abort();
+        await done.catch(() => {});
+      },
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** Two relays on one state folder would each end the other's sandboxes. */
+async function lockState({ stateDir, gatewayUrl }: RelayConfig) {
+  const lock = await takeLock(join(stateDir, "relay.lock"), gatewayUrl);
+  if (isLock(lock)) return lock;
+  throw new CerverError("conflict", `A relay of this machine runs already: process ${lock.pid}, since ${lock.since}.`, {
+    hint: `It serves ${lock.note}. Stop it first, or give this one its own folder with XDG_STATE_HOME.`,
+  });
+}
+
+/** The compute this host is, and a token to serve it with. A stored token that is refused is forgotten, once. */
+async function register(config: RelayConfig, deps: RelayDeps, facts: HostFacts, signal: AbortSignal) {
+  const { gatewayUrl } = config;
+  const key = relayKey(gatewayUrl);
+  const stored = config.token ? undefined : await deps.credentials.get(key);
+  if (stored) {
+    try {
+      return await registerWith(stored, config, deps, facts);
+    } catch (error) {
+      if (!(error instanceof CerverError) || error.code !== "unauthenticated") throw error;
+      await deps.credentials.delete(key);
+      deps.say("The stored login of this machine is no longer accepted, so a new one is needed.");
+    }
+  }
+  return registerWith(config.token ?? (await logIn(config, deps, signal)), config, deps, facts);
+}
+
+async function registerWith(token: string, config: RelayConfig, deps: RelayDeps, facts: HostFacts) {
+  const { gatewayUrl, name, configDir } = config;
+  const identity = new Identity(configDir);
+  const before = await identity.get(gatewayUrl);
+  const answer = await new GatewayClient({ gatewayUrl, token }).registerCompute({
+    label: name,
+    kind: "local",
+    provider: PUBLIC_LOCAL_PROVIDER,
+    ...(before && { compute_id: before }),
+    capabilities: facts.capabilities,
+    metadata: { ...facts.metadata, machine_name: name },
+    connection: { transport: "cerver_connect" },
+  });
+  await identity.set(gatewayUrl, answer.compute_id);
+  const own = answer.relay_token ?? token;
+  // A token that was handed in is the person's own to keep; what the gateway gave to this machine is kept here.
+  if (own !== config.token) await deps.credentials.set(relayKey(gatewayUrl), own);
+  return { computeId: answer.compute_id, token: own };
+}
+
+async function logIn({ gatewayUrl, name }: RelayConfig, deps: RelayDeps, signal: AbortSignal): Promise<string> {
+  const { token } = await deviceLogin({
+    client: new GatewayClient({ gatewayUrl }),
+    machineName: name,
+    scopes: ["relay"],
+    openBrowser: deps.openBrowser,
+    say: deps.say,
+    signal,
+  });
+  return token;
+}
+
+/** Tells the gateway now and then what this host looks like. The link itself shows that it is there. */
+async function reportPresence(
+  client: GatewayClient,
+  computeId: string,
+  facts: HostFacts,
+  sandboxes: Sandboxes,
+  intervalMs: number,
+  signal: AbortSignal,
+  logger: Logger,
+): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(intervalMs, undefined, { signal }).catch(() => {});
+    if (signal.aborted) return;
+    try {
+      await client.heartbeat(
+        computeId,
+        { status: "online", metadata: { ...facts.metadata, runs: sandboxes.liveRuns, sandboxes: sandboxes.size } },
+        signal,
+      );
+    } catch (error) {
+      if (!signal.aborted) logger.warn({ err: error }, "a heartbeat was not taken");
+    }
+  }
+}
