@@ -1,7 +1,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
-import type { Scope } from "../protocol/account.js";
+import type { Scope } from "../protocol/scopes.js";
 import { CerverError } from "../protocol/errors.js";
 import { TunnelHub } from "../tunnel/hub.js";
 import { createLogger, type Logger } from "../util/logger.js";

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { GatewayClient } from "../client/gateway-client.js";
-import type { Scope } from "../protocol/account.js";
+import type { Scope } from "../protocol/scopes.js";
 import type { DevicePollAnswer } from "../protocol/device-login.js";
 import { CerverError } from "../protocol/errors.js";
 

@@ -1,11 +1,7 @@
 import { z } from "zod";
+import { SCOPES } from "./scopes.js";
 
-/**
- * What a token may do. `admin`: everything. `run`: sessions, runs, reading. `read`: reading only.
- * `relay`: register one compute and serve it, nothing else.
- */
-export const Scope = z.enum(["admin", "run", "read", "relay"]);
-export type Scope = z.infer<typeof Scope>;
+export const Scope = z.enum(SCOPES);
 
 /** Body of `POST /v2/auth/keys`. */
 export const CreateKeyRequest = z

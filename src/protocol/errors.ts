@@ -1,5 +1,3 @@
-import { z } from "zod";
-
 /**
  * Every failure a caller can see, with the HTTP status it travels as.
  *
@@ -36,14 +34,18 @@ export const ERRORS = {
 export type ErrorCode = keyof typeof ERRORS;
 
 /** The JSON object that every failed request answers with; details may stand beside these fields. */
-export const ErrorBody = z.looseObject({
-  error: z.string().describe("What happened, as a sentence."),
-  code: z.string().describe("A word from the table of errors, for programs."),
-  hint: z.string().optional().describe("What to do next."),
-  retryable: z.boolean().optional().describe("The same request may be sent again: nothing was done."),
-  request_id: z.string().optional(),
-});
-export type ErrorBody = z.infer<typeof ErrorBody>;
+export interface ErrorBody {
+  /** What happened, as a sentence. */
+  error: string;
+  /** A word from {@link ERRORS}, for programs. */
+  code: string;
+  /** What to do next. */
+  hint?: string;
+  /** The same request may be sent again: nothing was done. */
+  retryable?: boolean;
+  request_id?: string;
+  [detail: string]: unknown;
+}
 
 export interface CerverErrorOptions extends ErrorOptions {
   /** What the reader can do about it, as a sentence or a command. */
@@ -93,16 +95,23 @@ export class CerverError extends Error {
 
   /** Rebuilds the failure that a peer's {@link ErrorBody} describes. Unknown codes follow the HTTP status. */
   static fromBody(status: number, body: unknown): CerverError {
-    const parsed = ErrorBody.partial().safeParse(body);
-    const { error, code, hint, retryable: _, ...details } = parsed.success ? parsed.data : {};
+    const { error, code, hint, retryable: _, ...details } = isObject(body) ? body : {};
     // A public relay puts its sentence under `detail` (contract section 4.4).
-    const sentence = error ?? (typeof details.detail === "string" ? details.detail : undefined);
-    const known = code !== undefined && code in ERRORS ? (code as ErrorCode) : codeForStatus(status);
-    return new CerverError(known, sentence ?? `The server answered with HTTP ${status}.`, {
-      ...(hint && { hint }),
+    const sentence = typeof error === "string" ? error : details.detail;
+    const known = isErrorCode(code) ? code : codeForStatus(status);
+    return new CerverError(known, typeof sentence === "string" ? sentence : `The server answered with HTTP ${status}.`, {
+      ...(typeof hint === "string" && { hint }),
       details,
     });
   }
+}
+
+function isErrorCode(code: unknown): code is ErrorCode {
+  return typeof code === "string" && Object.hasOwn(ERRORS, code);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function codeForStatus(status: number): ErrorCode {

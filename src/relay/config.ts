@@ -25,9 +25,11 @@ export const RelayConfig = z.strictObject({
   hostEnv: z.record(z.string(), z.string().optional()),
 });
 export type RelayConfig = z.infer<typeof RelayConfig>;
+/** What was given explicitly; undefined counts as not given. */
+export type RelayConfigInput = { [K in keyof z.input<typeof RelayConfig>]?: z.input<typeof RelayConfig>[K] | undefined };
 
 /** Settles the configuration: what was given explicitly, then the environment, then the defaults. */
-export function relayConfig(given: Partial<z.input<typeof RelayConfig>>, env: Env): RelayConfig {
+export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {
   const paths = cerverPaths(env);
   return parse(RelayConfig, {
     name: hostname() || "this machine",

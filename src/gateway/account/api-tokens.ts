@@ -1,4 +1,5 @@
-import type { KeyList, Scope } from "../../protocol/account.js";
+import type { KeyList } from "../../protocol/account.js";
+import type { Scope } from "../../protocol/scopes.js";
 import { newId } from "../../protocol/ids.js";
 import type { ApiTokenRow, Database } from "../store/schema.js";
 import { hashSecret, isTokenShaped, newToken, tokenPrefix } from "./token-format.js";

@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import type { Scope } from "../../protocol/account.js";
+import type { Scope } from "../../protocol/scopes.js";
 import type { DeviceLogin, DevicePollAnswer, StartDeviceLoginRequest } from "../../protocol/device-login.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";

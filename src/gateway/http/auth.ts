@@ -1,6 +1,6 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { getCookie } from "hono/cookie";
-import type { Scope } from "../../protocol/account.js";
+import type { Scope } from "../../protocol/scopes.js";
 import { CerverError } from "../../protocol/errors.js";
 import type { ApiTokens, Principal } from "../account/api-tokens.js";
 import type { BrowserSignins } from "../account/browser-signins.js";

@@ -2,7 +2,7 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { type Context, Hono } from "hono";
 import { getCookie } from "hono/cookie";
 import { html } from "hono/html";
-import type { Scope } from "../../../protocol/account.js";
+import type { Scope } from "../../../protocol/scopes.js";
 import { CerverError } from "../../../protocol/errors.js";
 import type { BrowserSignins } from "../../account/browser-signins.js";
 import type { DeviceCodes, PendingLogin } from "../../account/device-codes.js";

@@ -1,0 +1,95 @@
+// Bundles the package into dist/: one entry, split chunks, each mode in chunks of its own.
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { type BuildOptions, build, type Metafile } from "esbuild";
+
+const root = join(import.meta.dirname, "..");
+const staging = join(root, `dist.${process.pid}`);
+const dist = join(root, "dist");
+const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
+
+export const options: BuildOptions = {
+  absWorkingDir: root,
+  entryPoints: { "cli/main": "src/cli/main.ts" },
+  outdir: staging,
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  chunkNames: "chunks/[name]-[hash]",
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: "none",
+  metafile: true,
+  sourcemap: process.env.CERVER_SOURCEMAP === "1" ? "linked" : false,
+  define: { __CERVER_VERSION__: JSON.stringify(version) },
+  // CommonJS packages ask for Node's own modules with require.
+  banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
+  // Native or optional: installed beside the package, or not at all.
+  external: ["libsql", "pg-native", "pg-cloudflare", "cloudflare:sockets", "bufferutil", "utf-8-validate", "pino-pretty"],
+};
+
+const { metafile } = await build(options);
+refuseHeavyStart(metafile!);
+await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(metafile!));
+await rm(dist, { recursive: true, force: true });
+await rename(staging, dist);
+await removeOldStaging();
+await report(metafile!);
+
+/** What `cerver --version` loads must not hold a mode: they are loaded when they are started. */
+function refuseHeavyStart({ outputs }: Metafile): void {
+  const entry = Object.keys(outputs).find((path) => path.endsWith("cli/main.js"))!;
+  const loaded = new Set<string>();
+  const visit = (path: string) => {
+    if (loaded.has(path)) return;
+    loaded.add(path);
+    for (const { path: next, kind } of outputs[path]?.imports ?? []) if (kind === "import-statement") visit(next);
+  };
+  visit(entry);
+  const heavy = [...loaded].flatMap((path) =>
+    Object.keys(outputs[path]?.inputs ?? {}).filter((input) =>
+      /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//.test(input),
+    ),
+  );
+  if (heavy.length === 0) return;
+  throw new Error(`cli/main.js would load a mode at every start:\n${[...new Set(heavy)].join("\n")}`);
+}
+
+/** The licence text of every package that is in the bundle. */
+async function licences({ inputs }: Metafile): Promise<string> {
+  const folders = new Set<string>();
+  for (const input of Object.keys(inputs)) {
+    const folder = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
+    if (folder) folders.add(folder);
+  }
+  const texts = await Promise.all(
+    [...folders].sort().map(async (folder) => {
+      const about = JSON.parse(await readFile(join(root, folder, "package.json"), "utf8"));
+      const file = (await readdir(join(root, folder))).find((name) => /^licen[cs]e/i.test(name));
+      const text = file ? await readFile(join(root, folder, file), "utf8") : `Licence: ${about.license}\n`;
+      return `${about.name} ${about.version} (${about.license})\n\n${text.trim()}\n`;
+    }),
+  );
+  return `Parts of these packages are in this one.\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
+}
+
+/** Folders of builds that were interrupted. */
+async function removeOldStaging(): Promise<void> {
+  for (const name of await readdir(root)) {
+    if (!/^dist\.\d+$/.test(name)) continue;
+    const { mtimeMs } = await stat(join(root, name));
+    if (Date.now() - mtimeMs > 600_000) await rm(join(root, name), { recursive: true, force: true });
+  }
+}
+
+async function report({ outputs }: Metafile): Promise<void> {
+  await mkdir(dist, { recursive: true });
+  const files = Object.entries(outputs).sort(([, a], [, b]) => b.bytes - a.bytes);
+  const total = files.reduce((sum, [, { bytes }]) => sum + bytes, 0);
+  process.stderr.write(`built dist: ${files.length} files, ${Math.round(total / 1024)} kB\n`);
+  if (process.argv.includes("--sizes")) {
+    for (const [path, { bytes }] of files) process.stderr.write(`${String(Math.round(bytes / 1024)).padStart(6)} kB  ${basename(path)}\n`);
+  }
+}

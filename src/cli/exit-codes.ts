@@ -1,0 +1,12 @@
+/** What the exit codes of `cerver` mean. `cerver run` otherwise exits with its command's own code. */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  /** A run was ended by its timeout, as timeout(1) has it. */
+  timedOut: 124,
+  /** cerver itself failed, or the outcome of a run is unknown. */
+  cerverFailed: 125,
+  /** Ctrl-C. */
+  interrupted: 130,
+} as const;

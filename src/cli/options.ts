@@ -1,0 +1,43 @@
+import { InvalidArgumentError } from "commander";
+import { resolve } from "node:path";
+
+/** A whole number within bounds, for an option. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`It has to be a whole number from ${min} to ${max}.`);
+  };
+}
+
+export const port = wholeNumber(0, 65_535);
+
+/** A time such as `30`, `30s`, `5m` or `1h`, in seconds. */
+export function seconds(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  const unit = { ms: 0.001, s: 1, m: 60, h: 3600 }[match?.[2] ?? "s"];
+  const value = Number(match?.[1]) * (unit ?? 1);
+  if (match && value > 0) return value;
+  throw new InvalidArgumentError("It has to be a time such as 30s, 5m or 1h.");
+}
+
+/** For an option that may be given again and again. */
+export function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+/** Like {@link collect}, for folders. */
+export function collectFolders(value: string, before: string[] = []): string[] {
+  return [...before, resolve(value)];
+}
+
+/** Like {@link collect}, for NAME=VALUE. */
+export function collectVariables(value: string, before: Record<string, string> = {}): Record<string, string> {
+  const at = value.indexOf("=");
+  if (at <= 0) throw new InvalidArgumentError("It has to be NAME=VALUE.");
+  return { ...before, [value.slice(0, at)]: value.slice(at + 1) };
+}
+
+/** What every command that speaks to a gateway takes. */
+export const GATEWAY_OPTION = ["--gateway <url>", "the gateway to speak to (else CERVER_GATEWAY_URL, .cerver.json, your settings)"] as const;
+export const JSON_OPTION = ["--json", "print JSON"] as const;

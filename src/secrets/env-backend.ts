@@ -1,0 +1,33 @@
+import { CerverError } from "../protocol/errors.js";
+import type { Env } from "../util/paths.js";
+import type { SecretBackend } from "./secret-backend.js";
+
+/** Names of cerver's own credentials, and of those that open another backend. They are for cerver, not for agents. */
+const OWN = /^(?:CERVER_|INFISICAL_)/i;
+const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
+
+/** Secrets from the variables that the MCP server was started with. */
+export function envBackend(env: Env): SecretBackend {
+  return {
+    name: "env",
+    async fetch(name) {
+      if (!NAME.test(name)) {
+        throw new CerverError("invalid_request", "name: a secret's name has letters, digits and underscores only.", {
+          hint: "For example BUFFER_API_KEY.",
+        });
+      }
+      if (OWN.test(name)) {
+        throw new CerverError("secret_refused", `${name} is one of cerver's own credentials, which it does not hand out.`, {
+          hint: "Ask for the secret of the service you want to use.",
+        });
+      }
+      const value = Object.hasOwn(env, name) ? env[name] : undefined;
+      if (value === undefined || value === "") {
+        throw new CerverError("secret_not_found", `There is no secret ${name} in the environment of the MCP server.`, {
+          hint: `Add ${name} to "env" in the MCP client's configuration of cerver, then restart that client.`,
+        });
+      }
+      return { name, value, source: "env" };
+    },
+  };
+}
