@@ -35,7 +35,7 @@ export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {
     name: hostname() || "this machine",
     stateDir: paths.state,
     configDir: paths.config,
-    hostEnv: env,
+    hostEnv: { ...env },
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });

@@ -157,7 +157,7 @@ function welcome({ out }: CliContext, ready: Ready): void {
   out.line();
   out.line(`    SESSION=$(curl -s ${ready.url}/v2/sessions ${auth} \\`);
   out.line(`      -H "Content-Type: application/json" -d '{"task": "Try it"}' | sed 's/.*"session_id":"\\([^"]*\\)".*/\\1/')`);
-  out.line(`    curl ${ready.url}/v2/sessions/$SESSION/run ${auth} \\`);
+  out.line(`    curl -s ${ready.url}/v2/sessions/$SESSION/run ${auth} \\`);
   out.line(`      -H "Content-Type: application/json" -d '{"code": "echo hello from cerver && node -v"}'`);
   out.line();
   out.line("  Ctrl-C stops both, and everything that runs.");

@@ -78,7 +78,12 @@ function withStatementCache(db: Driver): SqliteDatabase {
       statements.set(sql, statement);
       return statement;
     },
-    close: () => db.close(),
+    close() {
+      statements.clear();
+      // The journal goes into the file, so that the file alone is the whole database.
+      db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      db.close();
+    },
   };
 }
 
