@@ -11,7 +11,10 @@ export const TIMEOUT_EXIT_CODE = 124;
 
 /** A name that a shell could export (POSIX.1-2017, section 8.1). */
 export const EnvironmentName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "is not a variable name");
-export const Environment = z.record(EnvironmentName, z.string().max(131_072));
+/** The system takes no NUL in arguments, variables and paths. */
+const withoutNul = (text: string) => !text.includes("\0");
+const NUL = { message: "may not hold a NUL character" };
+export const Environment = z.record(EnvironmentName, z.string().max(131_072).refine(withoutNul, NUL));
 
 export const Runtime = z.enum(["shell", "node"]);
 export type Runtime = z.infer<typeof Runtime>;
@@ -38,6 +41,7 @@ export const RunRequest = z
       .string()
       .min(1)
       .max(MAX_CODE_LENGTH)
+      .refine(withoutNul, NUL)
       .describe("Shell text, or an ES module's text with `runtime: node`."),
     timeout: z
       .number()
@@ -50,6 +54,7 @@ export const RunRequest = z
       .string()
       .min(1)
       .max(4096)
+      .refine(withoutNul, NUL)
       .optional()
       .describe("Working folder, relative to the session's own. It may not leave it."),
     runtime: Runtime.default("shell").describe("`node` runs the text as an ES module with top-level await."),
