@@ -9,7 +9,7 @@ afterAll(() => cerver.stop());
 
 const json = async (response: Promise<Response>) => {
   const answer = await response;
-  return { status: answer.status, body: await answer.json() };
+  return { status: answer.status, body: (await answer.json()) as any };
 };
 
 describe("creating a session", () => {

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
-import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { link, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { randomUUID } from "node:crypto";
+import { makePrivateFolder } from "./private-folder.js";
 
 /** Who holds a lock. */
 export interface LockHolder {
@@ -29,7 +30,7 @@ export interface Lock {
  * The lock of a process that is gone is taken over, so a crash never leaves anything locked.
  */
 export async function takeLock(path: string, note: string): Promise<Lock | LockHolder> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makePrivateFolder(dirname(path));
   const mine: StoredHolder = {
     pid: process.pid,
     since: new Date().toISOString(),

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import { makePrivateFolder } from "./private-folder.js";
 
 /** Reads a file that only its owner may read. A wider mode is narrowed. Undefined when there is no such file. */
 export async function readPrivateFile(path: string): Promise<string | undefined> {
@@ -16,7 +17,7 @@ export async function readPrivateFile(path: string): Promise<string | undefined>
 
 /** Replaces a file as a whole, with mode 0600, in a folder with mode 0700 that is made if need be. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makePrivateFolder(dirname(path));
   const temporary = `${path}.${randomUUID()}`;
   try {
     await writeFile(temporary, text, { mode: 0o600, flag: "wx" });

@@ -1,5 +1,6 @@
-import { newId } from "../../protocol/ids.js";
 import type { AccountRow, Database } from "../store/schema.js";
+
+const LOCAL_ACCOUNT_ID = "acct_local";
 
 /** The accounts of a gateway. One that a person runs for themselves has a single one. */
 export class Accounts {
@@ -9,16 +10,18 @@ export class Accounts {
     this.#db = db;
   }
 
-  /** The first account, made when there is none yet. */
+  /** The account of whoever runs this gateway, made when it is not there yet. */
   async ensureLocal(): Promise<AccountRow> {
-    const first = () =>
-      this.#db.selectFrom("accounts").selectAll().orderBy("created_at").orderBy("id").executeTakeFirst();
-    const known = await first();
-    if (known) return known;
+    // A fixed id, so that two gateways that start on one database make one account.
     await this.#db
       .insertInto("accounts")
-      .values({ id: newId("acct"), name: "local", created_at: Date.now() })
+      .values({ id: LOCAL_ACCOUNT_ID, name: "local", created_at: Date.now() })
+      .onConflict((conflict) => conflict.doNothing())
       .execute();
-    return (await first())!;
+    return this.#db
+      .selectFrom("accounts")
+      .selectAll()
+      .where("id", "=", LOCAL_ACCOUNT_ID)
+      .executeTakeFirstOrThrow();
   }
 }

@@ -45,11 +45,15 @@ export class ApiTokens {
   }
 
   /** Makes a token. `key` is the token itself: it is not kept and cannot be had again. */
-  async create(accountId: string, options: CreateTokenOptions): Promise<{ key: string; expiresAt: number | null }> {
+  async create(
+    accountId: string,
+    options: CreateTokenOptions,
+    db: Database = this.#db,
+  ): Promise<{ key: string; expiresAt: number | null }> {
     const key = newToken();
     const now = this.#now();
     const expiresAt = options.expiresInSeconds === undefined ? null : now + options.expiresInSeconds * 1000;
-    await this.#db
+    await db
       .insertInto("api_tokens")
       .values({
         id: newId("tok", now),
@@ -113,7 +117,8 @@ export class ApiTokens {
 
   /** Revokes a token by its beginning, as it is listed, or by the whole of it. False when there is none. */
   async revoke(accountId: string, prefixOrKey: string): Promise<boolean> {
-    return this.#revokeWhere(accountId, "prefix", tokenPrefix(prefixOrKey.replace(/…$/, "")));
+    if (isTokenShaped(prefixOrKey)) return this.#revokeWhere(accountId, "hash", hashSecret(prefixOrKey));
+    return this.#revokeWhere(accountId, "prefix", prefixOrKey.replace(/…$/, ""));
   }
 
   /** Revokes the relay tokens of a compute. */
@@ -121,7 +126,7 @@ export class ApiTokens {
     await this.#revokeWhere(accountId, "compute_id", computeId);
   }
 
-  async #revokeWhere(accountId: string, column: "prefix" | "compute_id", value: string): Promise<boolean> {
+  async #revokeWhere(accountId: string, column: "hash" | "prefix" | "compute_id", value: string): Promise<boolean> {
     const revoked = await this.#db
       .updateTable("api_tokens")
       .set({ revoked_at: this.#now() })

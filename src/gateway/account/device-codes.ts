@@ -163,18 +163,19 @@ export class DeviceCodes {
   }
 
   async #redeem(row: Pick<DeviceLoginRow, "id" | "machine_name" | "scopes">, accountId: string): Promise<DevicePollAnswer> {
-    const mine = await this.#db
-      .updateTable("device_logins")
-      .set({ status: "redeemed" })
-      .where("id", "=", row.id)
-      .where("status", "=", "approved")
-      .returning("id")
-      .executeTakeFirst();
-    if (!mine) return { error: "invalid_device_code" };
-    const { key } = await this.#tokens.create(accountId, {
-      label: row.machine_name,
-      scopes: row.scopes.split(" ") as Scope[],
+    const key = await this.#db.transaction().execute(async (tx) => {
+      const mine = await tx
+        .updateTable("device_logins")
+        .set({ status: "redeemed" })
+        .where("id", "=", row.id)
+        .where("status", "=", "approved")
+        .returning("id")
+        .executeTakeFirst();
+      if (!mine) return undefined;
+      const token = { label: row.machine_name, scopes: row.scopes.split(" ") as Scope[] };
+      return (await this.#tokens.create(accountId, token, tx)).key;
     });
+    if (key === undefined) return { error: "invalid_device_code" };
     return { status: "approved", access_token: key, account_id: accountId, user_id: accountId };
   }
 

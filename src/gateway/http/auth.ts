@@ -31,7 +31,7 @@ export function authenticate(deps: AuthDeps): MiddlewareHandler<{ Variables: Acc
   };
 }
 
-/** Lets those pass who have one of these scopes. `admin` has all but `relay`'s meaning, `run` has `read`. */
+/** Lets those pass who have one of these scopes. `admin` includes `run`, `run` includes `read`, nothing includes `relay`. */
 export function requireScope(...wanted: Scope[]): MiddlewareHandler<{ Variables: AccountVariables }> {
   return async (c, next) => {
     const { scopes } = c.var.principal;
@@ -46,8 +46,9 @@ export function requireScope(...wanted: Scope[]): MiddlewareHandler<{ Variables:
 
 /** Whether scopes include another, directly or because a wider one contains it. */
 export function has(scopes: ReadonlySet<Scope>, wanted: Scope): boolean {
-  if (scopes.has(wanted) || scopes.has("admin")) return true;
-  return wanted === "read" && scopes.has("run");
+  if (scopes.has(wanted)) return true;
+  if (wanted === "relay") return false;
+  return scopes.has("admin") || (wanted === "read" && scopes.has("run"));
 }
 
 async function principalOf(c: Context, { tokens, signins, localAccountId }: AuthDeps): Promise<Principal> {

@@ -1,7 +1,8 @@
-import { mkdir, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Dialect, Kysely, Migrator, SqliteDialect } from "kysely";
 import { CerverError } from "../../protocol/errors.js";
+import { makePrivateFolder } from "../../util/private-folder.js";
 import { MIGRATIONS } from "./migrations/index.js";
 import { openPostgres } from "./postgres.js";
 import type { Database, Tables } from "./schema.js";
@@ -33,9 +34,10 @@ export async function openDatabase(url: string, options: OpenDatabaseOptions = {
 async function sqliteDialect(path: string, { driver }: OpenDatabaseOptions): Promise<Dialect> {
   try {
     if (path !== ":memory:") {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await makePrivateFolder(dirname(path));
       // SQLite would make the file readable by others; its journals take their mode from it.
-      await (await open(path, "a", 0o600)).close();
+      const file = await open(path, "a", 0o600);
+      await file.chmod(0o600).finally(() => file.close());
     }
     return new SqliteDialect({ database: await openSqlite(path, driver) });
   } catch (error) {
@@ -70,8 +72,8 @@ function explained(error: unknown, where: string): unknown {
   if (error instanceof CerverError) return error;
   const { code = "", message = "" } = error as NodeJS.ErrnoException;
   const cause = { cause: error };
-  if (["EACCES", "EPERM", "EROFS", "SQLITE_READONLY", "SQLITE_CANTOPEN"].includes(code)) {
-    return new CerverError("forbidden", `The database ${where} cannot be written by this user (${code}).`, {
+  if (["EACCES", "EPERM", "EROFS"].includes(code) || /readonly|unable to open/i.test(message)) {
+    return new CerverError("forbidden", `The database ${where} cannot be written by this user (${code || message}).`, {
       hint: "Choose another folder with --data-dir, or change who owns that one.",
       ...cause,
     });

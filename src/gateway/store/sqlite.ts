@@ -23,32 +23,45 @@ const RETURNS_ROWS = /^\s*(?:select|with|pragma|values|explain)\b|\breturning\b/
 /** Opens an SQLite file, or `:memory:`, for Kysely's own SQLite dialect. */
 export async function openSqlite(path: string, driver?: SqliteDriverName): Promise<SqliteDatabase> {
   const db = await openDriver(path, driver ?? (hasNodeSqlite() ? "node:sqlite" : "libsql"));
-  // WAL lets readers read while one writes; NORMAL keeps the file whole after a crash, and the last moments of a power
-  // cut are its price (sqlite.org/pragma.html).
-  db.exec("PRAGMA journal_mode = WAL");
-  db.exec("PRAGMA synchronous = NORMAL");
-  db.exec("PRAGMA busy_timeout = 5000");
-  db.exec("PRAGMA foreign_keys = ON");
-  return withStatementCache(db);
+  try {
+    db.exec("PRAGMA busy_timeout = 5000");
+    // WAL lets readers read while one writes; NORMAL keeps the file whole after a crash, and the last moments of a power
+    // cut are its price (sqlite.org/pragma.html).
+    db.exec("PRAGMA journal_mode = WAL");
+    db.exec("PRAGMA synchronous = NORMAL");
+    db.exec("PRAGMA foreign_keys = ON");
+    return withStatementCache(db);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }
 
 /** Whether this Node brings SQLite: from 22.13 on without a flag. */
 export function hasNodeSqlite(): boolean {
-  return process.getBuiltinModule?.("node:sqlite") !== undefined;
+  return nodeSqlite() !== undefined;
 }
 
 async function openDriver(path: string, name: SqliteDriverName): Promise<Driver> {
   if (name === "libsql") return openLibsql(path);
-  const { DatabaseSync } = nodeSqlite();
-  return new DatabaseSync(path);
+  const sqlite = nodeSqlite();
+  if (!sqlite) throw new CerverError("unsupported", "This Node has no SQLite of its own.", { hint: "Use Node 22.13 or newer." });
+  return new sqlite.DatabaseSync(path);
 }
 
-/** Node's module, without the warning that it is experimental: the driver suite of this package is what vouches for it. */
-function nodeSqlite(): { DatabaseSync: new (path: string) => Driver } {
+interface NodeSqlite {
+  DatabaseSync: new (path: string) => Driver;
+}
+
+/**
+ * Node's module, if it has one, without the warning that it is experimental: this package's driver suite vouches for it.
+ * The warning is given while the module loads, so nothing else is lost.
+ */
+function nodeSqlite(): NodeSqlite | undefined {
   const { emitWarning } = process;
   process.emitWarning = () => {};
   try {
-    return process.getBuiltinModule("node:sqlite") as never;
+    return process.getBuiltinModule?.("node:sqlite") as NodeSqlite | undefined;
   } finally {
     process.emitWarning = emitWarning;
   }
@@ -81,8 +94,11 @@ function withStatementCache(db: Driver): SqliteDatabase {
     close() {
       statements.clear();
       // The journal goes into the file, so that the file alone is the whole database.
-      db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
-      db.close();
+      try {
+        db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      } finally {
+        db.close();
+      }
     },
   };
 }

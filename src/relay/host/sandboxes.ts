@@ -1,10 +1,11 @@
-import { mkdir, readdir, readFile, realpath, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, realpath, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { z } from "zod";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import { Environment } from "../../protocol/runs.js";
 import type { CreateSandboxRequest } from "../../protocol/sandbox.js";
+import { makePrivateFolder } from "../../util/private-folder.js";
 import { runEnvironment } from "./environment.js";
 import { endTree } from "./process-tree.js";
 import { RUN_MARK, type Run, type RunSpec, startRun } from "./run.js";
@@ -141,9 +142,9 @@ export class Sandboxes {
 
   static async open(options: SandboxesOptions): Promise<Sandboxes> {
     const sandboxes = new Sandboxes(options);
-    await mkdir(sandboxes.#root, { recursive: true, mode: 0o700 });
+    await makePrivateFolder(sandboxes.#root);
     await rm(sandboxes.#scratchDir, { recursive: true, force: true });
-    await mkdir(sandboxes.#scratchDir, { recursive: true, mode: 0o700 });
+    await makePrivateFolder(sandboxes.#scratchDir);
     await sandboxes.#load();
     return sandboxes;
   }
@@ -163,7 +164,7 @@ export class Sandboxes {
     const id = newId("sbx");
     const own = join(this.#root, id, "work");
     const allowed = await this.#allowedFolder(metadata.working_dir);
-    await mkdir(own, { recursive: true, mode: 0o700 });
+    await makePrivateFolder(own);
     const { env: _, ...kept } = metadata;
     const stored: StoredSandbox = {
       id,

@@ -9,7 +9,7 @@ import type { DeviceCodes, PendingLogin } from "../../account/device-codes.js";
 import { isSameOrigin, SIGNIN_COOKIE } from "../auth.js";
 import { callerAddress } from "../routes/device-login.js";
 import { ago, page } from "./layout.js";
-import { foreign, howToSignIn, signedInAccount } from "./signin.js";
+import { comeBackTo, foreign, howToSignIn, signedInAccount } from "./signin.js";
 
 const MEANING: Record<Scope, string> = {
   admin: "everything, tokens included",
@@ -18,8 +18,15 @@ const MEANING: Record<Scope, string> = {
   relay: "serve as a compute of your account: your sessions may run code on it",
 };
 
+export interface ApprovePagesDeps {
+  devices: DeviceCodes;
+  signins: BrowserSignins;
+  /** The account behind a gateway without tokens. */
+  localAccountId?: string | undefined;
+}
+
 /** `/approve`: where a person lets a machine in, or not. */
-export function approvePages({ devices, signins }: { devices: DeviceCodes; signins: BrowserSignins }) {
+export function approvePages({ devices, signins, localAccountId }: ApprovePagesDeps) {
   // Ties a form to the sign-in that it was shown to. A form from before a restart is shown again.
   const csrfKey = randomBytes(32);
   const csrfToken = (c: Context) => createHmac("sha256", csrfKey).update(getCookie(c, SIGNIN_COOKIE) ?? "").digest("hex");
@@ -28,12 +35,16 @@ export function approvePages({ devices, signins }: { devices: DeviceCodes; signi
     const got = Buffer.from(String(given ?? ""));
     return got.length === wanted.length && timingSafeEqual(got, wanted);
   };
+  const whoIs = async (c: Context) => (await signedInAccount(c, signins)) ?? localAccountId;
   const visitor = (c: Context, accountId: string) => `${accountId} ${callerAddress(c)}`;
 
   return new Hono()
     .get("/approve", async (c) => {
-      const accountId = await signedInAccount(c, signins);
-      if (!accountId) return c.html(signInFirst(), 401);
+      const accountId = await whoIs(c);
+      if (!accountId) {
+        comeBackTo(c, `/approve?code=${encodeURIComponent(c.req.query("code") ?? "")}`);
+        return c.html(signInFirst(), 401);
+      }
       const code = c.req.query("code") ?? "";
       if (code === "") return c.html(askForCode());
       const login = await find(devices, code, visitor(c, accountId));
@@ -42,7 +53,7 @@ export function approvePages({ devices, signins }: { devices: DeviceCodes; signi
       return c.html(decision(login, csrfToken(c)));
     })
     .post("/approve", async (c) => {
-      const accountId = await signedInAccount(c, signins);
+      const accountId = await whoIs(c);
       if (!accountId) return c.html(signInFirst(), 401);
       const form = await c.req.parseBody();
       if (!isSameOrigin(c) || !csrfOk(c, form.csrf)) return c.html(foreign(), 403);

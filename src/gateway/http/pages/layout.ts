@@ -40,7 +40,8 @@ export function pageHeaders(): MiddlewareHandler {
     );
     c.header("X-Frame-Options", "DENY");
     c.header("X-Content-Type-Options", "nosniff");
-    c.header("Referrer-Policy", "no-referrer");
+    // With "no-referrer" a browser hides the origin of our own forms as well (Fetch standard, "append a request Origin header").
+    c.header("Referrer-Policy", "same-origin");
     if (!c.res.headers.has("Cache-Control")) c.header("Cache-Control", "no-store");
   };
 }

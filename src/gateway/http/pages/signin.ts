@@ -6,6 +6,8 @@ import type { SigninLinks } from "../../account/signin-links.js";
 import { isSameOrigin, SIGNIN_COOKIE } from "../auth.js";
 import { page } from "./layout.js";
 
+const NEXT_COOKIE = "cerver_next";
+
 export interface SigninPagesDeps {
   signins: BrowserSignins;
   links: SigninLinks;
@@ -18,13 +20,12 @@ export function signinPages({ signins, links, publicUrl }: SigninPagesDeps) {
     .get("/signin", async (c) => {
       const secret = c.req.query("token") ?? "";
       if (!(await links.isGood(secret))) return c.html(usedUp(), 403);
-      const next = localPath(c.req.query("next"));
       // The link itself changes nothing: programs that preview links would use it up.
       return c.html(
         page(
           { title: "Sign in", narrow: true },
           html`<div class="card"><p>This signs this browser in to your cerver gateway for 30 days.</p>
-<form class="row" method="post" action="/signin"><input type="hidden" name="token" value="${secret}"><input type="hidden" name="next" value="${next}"><button class="main">Sign in</button></form></div>`,
+<form class="row" method="post" action="/signin"><input type="hidden" name="token" value="${secret}"><button class="main">Sign in</button></form></div>`,
         ),
       );
     })
@@ -40,7 +41,9 @@ export function signinPages({ signins, links, publicUrl }: SigninPagesDeps) {
         maxAge: SIGNIN_LIFE_SECONDS,
         secure: publicUrl().startsWith("https:"),
       });
-      return c.redirect(localPath(String(form.next ?? "")), 303);
+      const next = localPath(getCookie(c, NEXT_COOKIE));
+      deleteCookie(c, NEXT_COOKIE, { path: "/signin" });
+      return c.redirect(next, 303);
     })
     .post("/signout", async (c) => {
       if (!isSameOrigin(c)) return c.html(foreign(), 403);
@@ -49,6 +52,11 @@ export function signinPages({ signins, links, publicUrl }: SigninPagesDeps) {
       deleteCookie(c, SIGNIN_COOKIE, { path: "/" });
       return c.redirect("/", 303);
     });
+}
+
+/** Where a browser shall be led once it has signed in. */
+export function comeBackTo(c: Context, path: string): void {
+  setCookie(c, NEXT_COOKIE, path, { httpOnly: true, sameSite: "Strict", path: "/signin", maxAge: 900 });
 }
 
 /** The account that a browser is signed in to. */
@@ -61,7 +69,7 @@ export async function signedInAccount(c: Context, signins: BrowserSignins): Prom
 export function howToSignIn() {
   return html`<p>Sign in with a one-time link. On the machine where the gateway runs, type</p>
 <pre>cerver signin-link</pre>
-<p>and open the address it prints, in this browser. Then come back to this page.</p>`;
+<p>and open the address it prints, in this browser.</p>`;
 }
 
 export function foreign() {
