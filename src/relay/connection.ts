@@ -8,6 +8,8 @@ import { wsSocket } from "../tunnel/ws-socket.js";
 import { Backoff } from "../util/backoff.js";
 import type { Logger } from "../util/logger.js";
 
+/** What ws says when the server chose none of the subprotocols it was offered. */
+const NO_SUBPROTOCOL = "Server sent no subprotocol";
 const HANDSHAKE_TIMEOUT_MS = 15_000;
 /** Larger than any frame of level 2, and than what a public gateway sends. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -56,8 +58,13 @@ export async function stayConnected(options: ConnectionOptions): Promise<void> {
 /** One connection from dial to close. Returns why it is over; throws when it must not be tried again. */
 async function serveOnce(options: ConnectionOptions): Promise<string> {
   const { serve, software, logger, onState, signal } = options;
-  const ws = dial(options);
-  const failure = await opened(ws, signal);
+  let ws = dial(options, [TUNNEL_SUBPROTOCOL]);
+  let failure = await opened(ws, signal);
+  if (failure === NO_SUBPROTOCOL) {
+    // A gateway that chooses none of the subprotocols speaks level 1. ws takes that for an error, so it is asked plainly.
+    ws = dial(options, []);
+    failure = await opened(ws, signal);
+  }
   if (failure) return failure;
   const level = ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1;
   const channel = new Channel({ socket: wsSocket(ws), level, side: "relay", serve, logger, software });
@@ -71,11 +78,11 @@ async function serveOnce(options: ConnectionOptions): Promise<string> {
   return reason || `the gateway closed the link (code ${code})`;
 }
 
-function dial({ gatewayUrl, computeId, token, software }: ConnectionOptions): WebSocket {
+function dial({ gatewayUrl, computeId, token, software }: ConnectionOptions, subprotocols: string[]): WebSocket {
   const url = new URL(`${gatewayUrl}/v2/connect/ws`);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.searchParams.set("compute_id", computeId);
-  return new WebSocket(url, TUNNEL_SUBPROTOCOL, {
+  return new WebSocket(url, subprotocols, {
     headers: { authorization: `Bearer ${token}`, "user-agent": software },
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     maxPayload: MAX_MESSAGE_BYTES,
@@ -93,7 +100,6 @@ function opened(ws: WebSocket, signal: AbortSignal): Promise<string | undefined>
       signal.removeEventListener("abort", onAbort);
       done();
     };
-    // A public gateway may choose no subprotocol, which ws takes for an error: it is level 1.
     ws.once("open", () => finish(() => resolve(undefined)));
     ws.once("unexpected-response", (request, response) => {
       const status = response.statusCode ?? 0;

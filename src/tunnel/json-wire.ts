@@ -127,7 +127,8 @@ export class JsonWire implements Wire {
       const text = await readBounded(response, abort);
       this.#reply(request_id, response.status, text);
     } catch (error) {
-      if (abort.signal.aborted) return;
+      // When the link is gone there is nobody to answer.
+      if (!this.#serving.has(abort)) return;
       const known = error instanceof CerverError ? error : new CerverError("internal", "The answer could not be read.");
       this.#reply(request_id, known.status, JSON.stringify(known.toBody()));
     } finally {
@@ -156,10 +157,10 @@ async function readBounded(response: Response, abort: AbortController): Promise<
   for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
     size += chunk.length;
     if (size > MAX_PUBLIC_MESSAGE_BYTES) {
-      const { status: _, ...body } = answerTooLarge();
-      const error = CerverError.fromBody(500, body);
+      const { error: sentence, hint } = answerTooLarge();
+      const error = new CerverError("internal", sentence, { hint });
       abort.abort(error);
-      throw new CerverError("internal", error.message, { hint: body.hint });
+      throw error;
     }
     chunks.push(chunk);
   }
