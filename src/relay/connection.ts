@@ -59,15 +59,18 @@ export async function stayConnected(options: ConnectionOptions): Promise<void> {
 async function serveOnce(options: ConnectionOptions): Promise<string> {
   const { serve, software, logger, onState, signal } = options;
   let ws = dial(options, [TUNNEL_SUBPROTOCOL]);
+  // The gateway may speak at once: what it says before the channel is there waits in the socket.
+  let socket = wsSocket(ws);
   let failure = await opened(ws, signal);
   if (failure === NO_SUBPROTOCOL) {
     // A gateway that chooses none of the subprotocols speaks level 1. ws takes that for an error, so it is asked plainly.
     ws = dial(options, []);
+    socket = wsSocket(ws);
     failure = await opened(ws, signal);
   }
   if (failure) return failure;
   const level = ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1;
-  const channel = new Channel({ socket: wsSocket(ws), level, side: "relay", serve, logger, software });
+  const channel = new Channel({ socket, level, side: "relay", serve, logger, software });
   const onAbort = () => channel.close(CLOSE.goingAway, "the relay stops");
   signal.addEventListener("abort", onAbort, { once: true });
   if (signal.aborted) onAbort();
