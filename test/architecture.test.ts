@@ -24,7 +24,7 @@ const MAY_IMPORT: Record<string, string[]> = {
 };
 
 /** The cli starts the modes, by import() only, and reads how they are configured. */
-const CLI_MAY_START = /^(?:gateway|relay|mcp)\/(?:start|config)\.ts$/;
+const CLI_MAY_START = /^(?:gateway|relay|mcp)\/(?:start|config|connection|daemon\/relay-process)\.ts$/;
 
 /** Where each outside library may be used. */
 const HOMES: [library: RegExp, home: RegExp][] = [
@@ -37,7 +37,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^pino$/, /^util\/logger\.ts/],
   [/^open$/, /^login\/open-browser\.ts/],
   [/^zod$/, /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//],
-  [/^node:child_process$/, /^relay\/host\//],
+  [/^node:child_process$/, /^relay\/(?:host|daemon)\//],
 ];
 
 interface Import {

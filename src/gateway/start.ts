@@ -103,6 +103,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         hub.close();
         server.closeAllConnections();
         await closed;
+        await sessions.runs.recorded();
         await db.destroy();
       },
     };

@@ -1,4 +1,7 @@
 import { Command } from "commander";
+import { CerverError } from "../../protocol/errors.js";
+import type { ConnectionState } from "../../relay/connection.js";
+import type { RelayMessage } from "../../relay/daemon/relay-process.js";
 import type { CliContext } from "../context.js";
 import { collect, collectFolders, GATEWAY_OPTION, wholeNumber } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
@@ -31,7 +34,8 @@ export const relayCommand = (context: CliContext) =>
       const { gatewayUrl, token, tokenFrom } = await context.gateway(options.gateway);
       const abort = new AbortController();
       const stopped = untilStopped(context).then(() => abort.abort());
-      out.say(`Gateway: ${gatewayUrl}`);
+      const report = reporter(context, abort);
+      report.say(`Gateway: ${gatewayUrl}`);
       const relay = await startRelay(
         relayConfig(
           {
@@ -49,19 +53,46 @@ export const relayCommand = (context: CliContext) =>
           credentials: await context.credentials(),
           openBrowser: (url) => openBrowser(url, env),
           hasDisplay: hasDisplay(env),
-          say: (line) => out.say(line),
+          say: report.say,
           signal: abort.signal,
-          onState: (state) => {
-            if (state.state === "connected") out.say("Connected. This machine is a compute now; Ctrl-C detaches it.");
-            if (state.state === "waiting") out.say(`Not connected: ${state.why}. Next try in ${(state.waitMs / 1000).toFixed(1)} s.`);
-          },
+          onState: report.onState,
         },
       ).catch((error: unknown) => {
         if (abort.signal.aborted) context.process.exit(0);
-        throw error;
+        throw report.failed(error);
       });
-      out.say(`Compute: ${relay.computeId}`);
-      await Promise.race([stopped, relay.done]);
+      report.ready(relay.computeId);
+      await Promise.race([stopped, relay.done]).catch((error: unknown) => {
+        throw report.failed(error);
+      });
       await relay.stop();
       context.process.exit(0);
     });
+
+/** Tells how it goes: the person at the terminal, or the process that this relay belongs to. */
+function reporter({ process, out }: CliContext, abort: AbortController) {
+  const tell = process.send && ((message: RelayMessage) => process.send!(message, () => {}));
+  if (!tell) {
+    return {
+      say: (line: string) => out.say(line),
+      onState: (state: ConnectionState) => {
+        if (state.state === "connected") out.say("Connected. This machine is a compute now; Ctrl-C detaches it.");
+        if (state.state === "waiting") out.say(`Not connected: ${state.why}. Next try in ${(state.waitMs / 1000).toFixed(1)} s.`);
+      },
+      ready: (computeId: string) => out.say(`Compute: ${computeId}`),
+      failed: (error: unknown) => error,
+    };
+  }
+  process.on("disconnect", () => abort.abort());
+  return {
+    say: (line: string) => tell({ type: "say", line }),
+    onState: (state: ConnectionState) => tell({ type: "state", state }),
+    ready: (computeId: string) => tell({ type: "ready", computeId }),
+    failed: (error: unknown) => {
+      if (!(error instanceof CerverError)) return error;
+      tell({ type: "failed", error: error.toBody() });
+      // The other process says it: once is enough.
+      return process.exit(1);
+    },
+  };
+}

@@ -100,34 +100,30 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
 }
 
 async function attach(context: CliContext, options: UpOptions, gatewayUrl: string, token: string) {
-  const { env, out } = context;
+  const { env, out, process } = context;
   const { relayConfig } = await import("../../relay/config.js");
-  const { startRelay } = await import("../../relay/start.js");
-  const { hasDisplay } = await import("../../login/open-browser.js");
+  const { startRelayProcess } = await import("../../relay/daemon/relay-process.js");
+  // Read here as well, so that a wrong option is told before anything starts.
+  const { name } = relayConfig({ gatewayUrl, name: options.name, allowDirs: options.allowDir }, env);
+  const flags = [
+    ["--name", name],
+    ...(options.maxRuns === undefined ? [] : [["--max-runs", String(options.maxRuns)]]),
+    ...(options.allowDir ?? []).map((folder) => ["--allow-dir", folder]),
+    ...(options.allowEnv ?? []).map((variable) => ["--allow-env", variable]),
+  ];
   let lost = false;
-  const config = relayConfig(
-    {
-      gatewayUrl,
-      token,
-      name: options.name,
-      maxRuns: options.maxRuns,
-      allowDirs: options.allowDir,
-      allowEnv: options.allowEnv,
+  const relay = await startRelayProcess({
+    program: process.argv[1]!,
+    args: ["relay", "--gateway", gatewayUrl, ...flags.flat()],
+    env: { ...env, CERVER_API_TOKEN: token },
+    say: (line) => out.say(line),
+    onState: (state) => {
+      if (state.state === "waiting") out.say(`This machine is not connected: ${state.why}.`);
+      if (state.state === "connected" && lost) out.say("This machine is connected again.");
+      lost = state.state === "waiting" || (lost && state.state !== "connected");
     },
-    env,
-  );
-  const relay = await startRelay(config, {
-      credentials: await context.credentials(),
-      openBrowser: async () => false,
-      hasDisplay: hasDisplay(env),
-      say: (line) => out.say(line),
-      onState: (state) => {
-        if (state.state === "waiting") out.say(`This machine is not connected: ${state.why}.`);
-        if (state.state === "connected" && lost) out.say("This machine is connected again.");
-        lost = state.state === "waiting" || (lost && state.state !== "connected");
-      },
-    });
-  return { name: config.name, ...relay };
+  });
+  return { name, ...relay };
 }
 
 interface Ready {

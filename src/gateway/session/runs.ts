@@ -45,6 +45,8 @@ export class Runs {
   readonly #transcripts: Transcripts;
   readonly #logger: Logger;
   readonly #live = new Map<string, Set<LiveRun>>();
+  /** Sessions with ended runs that are not on the record yet. */
+  readonly #recording = new Map<string, Promise<void>>();
 
   constructor({ db, providers, transcripts, logger }: RunsDeps) {
     this.#db = db;
@@ -79,15 +81,15 @@ export class Runs {
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
   async run(session: Session, request: RunRequest, signal: AbortSignal): Promise<RunAnswer> {
     const { provider, record } = this.#target(session);
-    const run = this.#begin(session, request, false);
-    const env = providerEnv(session, AbortSignal.any([signal, run.abort.signal]));
+    const run = this.#begin(session, request, false, signal);
+    const env = providerEnv(session, run.abort.signal);
     try {
       // The record is written while the process starts.
       const response = provider.runSandbox(record, { ...request, run_id: run.id }, env);
       response.catch(() => {});
       await this.#recordStart(run);
       const answer = await readAnswer(await response);
-      await this.#recordEnd(run, { ...outcomeOf(answer), openMs: null });
+      this.#recordLater(run, answer);
       return toRunAnswer(session.id, answer);
     } catch (error) {
       run.abort.abort(error);
@@ -98,11 +100,18 @@ export class Runs {
     }
   }
 
+  /** Resolves when the runs that have ended are on the record, of one session or of all. */
+  async recorded(sessionId?: string): Promise<void> {
+    if (this.#recording.size === 0) return;
+    const pending = sessionId === undefined ? [...this.#recording.values()] : [this.#recording.get(sessionId)];
+    await Promise.all(pending);
+  }
+
   /** Starts a run and returns its events while they happen. Cancelling the body ends the process tree. */
   async stream(session: Session, request: RunRequest, signal: AbortSignal): Promise<OpenedStream> {
     const { provider, record } = this.#target(session);
-    const run = this.#begin(session, request, true);
-    const env = providerEnv(session, AbortSignal.any([signal, run.abort.signal]));
+    const run = this.#begin(session, request, true, signal);
+    const env = providerEnv(session, run.abort.signal);
     const began = performance.now();
     try {
       const pending = provider.runSandboxStream(record, { ...request, run_id: run.id }, env);
@@ -179,6 +188,20 @@ export class Runs {
     );
   }
 
+  /** Puts a run on the record after its answer has left: whoever reads the session waits for it, the caller does not. */
+  #recordLater(run: LiveRun, answer: SandboxRunAnswer): void {
+    const { id } = run.session;
+    const endedAt = Date.now();
+    const before = this.#recording.get(id);
+    const recording = new Promise<void>((resolve) => setImmediate(resolve))
+      .then(() => before)
+      .then(() => this.#recordEnd(run, { ...outcomeOf(answer), openMs: null }, endedAt))
+      .finally(() => {
+        if (this.#recording.get(id) === recording) this.#recording.delete(id);
+      });
+    this.#recording.set(id, recording);
+  }
+
   #target(session: Session): { provider: CerverInterface; record: SandboxRecord } {
     if (session.ended_at !== null) {
       throw new CerverError("session_ended", `Session ${session.id} has ended, so nothing can run in it.`, {
@@ -201,7 +224,7 @@ export class Runs {
     };
   }
 
-  #begin(session: Session, request: RunRequest, streamed: boolean): LiveRun {
+  #begin(session: Session, request: RunRequest, streamed: boolean, caller: AbortSignal): LiveRun {
     const startedAt = Date.now();
     const run: LiveRun = {
       id: newId("run", startedAt),
@@ -211,6 +234,9 @@ export class Runs {
       startedAt,
       abort: new AbortController(),
     };
+    // One signal ends a run, whoever wants it to: the caller, or the end of the session.
+    if (caller.aborted) run.abort.abort(caller.reason);
+    else caller.addEventListener("abort", () => run.abort.abort(caller.reason), { once: true });
     const live = this.#live.get(session.id);
     if (live) live.add(run);
     else this.#live.set(session.id, new Set([run]));
@@ -240,8 +266,11 @@ export class Runs {
   }
 
   /** One transaction: the run's end, the session's counters, the two transcript entries. */
-  async #recordEnd(run: LiveRun, outcome: RunOutcome & { openMs: number | null }): Promise<void> {
-    const endedAt = Date.now();
+  async #recordEnd(
+    run: LiveRun,
+    outcome: RunOutcome & { openMs: number | null },
+    endedAt: number = Date.now(),
+  ): Promise<void> {
     const { session, streamed } = run;
     try {
       await this.#db.transaction().execute(async (tx) => {

@@ -112,6 +112,7 @@ export class Sessions {
 
   /** The session with this id if this account owns it; anybody else's is not found. */
   async get(accountId: string, id: string): Promise<Session> {
+    await this.runs.recorded(id);
     const session = await this.#deps.db
       .selectFrom("sessions")
       .selectAll()
@@ -126,6 +127,7 @@ export class Sessions {
 
   /** A page of the account's sessions, newest first, without their transcripts. */
   async list(accountId: string, { limit, status, source, cursor }: ListSessionsQuery): Promise<SessionList> {
+    await this.runs.recorded();
     let query = this.#deps.db
       .selectFrom("sessions")
       .selectAll()

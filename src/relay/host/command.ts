@@ -1,5 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { quote } from "./waiting-shells.js";
 
 /** What a run executes. */
 export type Command =
@@ -43,9 +44,4 @@ async function longShell(code: string, script: string): Promise<PreparedCommand>
 async function longModule(code: string, script: string): Promise<PreparedCommand> {
   await writeFile(script, code, { mode: 0o600, flag: "wx" });
   return { file: process.execPath, args: [script], script };
-}
-
-/** A word for a POSIX shell (POSIX.1-2017, XCU section 2.2.2). */
-function quote(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -1,13 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { unlink } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { constants } from "node:os";
 import type { Readable } from "node:stream";
 import { CerverError } from "../../protocol/errors.js";
 import { type RunStatus, TIMEOUT_EXIT_CODE } from "../../protocol/runs.js";
-import { type Command, type PreparedCommand, prepareCommand } from "./command.js";
+import { type Command, prepareCommand } from "./command.js";
 import { endTree, groupExists } from "./process-tree.js";
+import type { WokenShell } from "./waiting-shells.js";
 
 /** How long the pipes of an ended run may stay open before whoever holds them is looked for. */
 const PIPE_WAIT_MS = 50;
@@ -58,11 +59,16 @@ export async function startRun(spec: RunSpec): Promise<Run> {
       stdio: [spec.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     });
     if (child.pid === undefined) await failed(child);
-    return new Run(spec, command, child, startedAt);
+    return new Run(spec, child, startedAt, command.script);
   } catch (error) {
-    await removeScript(command);
+    removeScript(command.script);
     throw startError(error, spec);
   }
+}
+
+/** Takes over a process that was started before and has just been told what to do. */
+export function adoptRun(spec: RunSpec, { child, script }: WokenShell): Run {
+  return new Run(spec, child, performance.now(), script);
 }
 
 /** One execution: its output, its end, and the means to end it. Once it is over nothing of its group is left. */
@@ -73,11 +79,13 @@ export class Run {
   readonly stderr: Readable;
   /** Resolves when no process of the run's group is left. Output may still be unread. */
   readonly ended: Promise<RunEnd>;
+  /** Resolves when the run has ended and all of its output was read. */
+  readonly closed: Promise<void>;
   readonly #spec: RunSpec;
   #stoppedAs: "cancelled" | "timed_out" | undefined;
   #stopping: Promise<unknown> | undefined;
 
-  constructor(spec: RunSpec, command: PreparedCommand, child: ChildProcess, startedAt: number) {
+  constructor(spec: RunSpec, child: ChildProcess, startedAt: number, script: string | undefined) {
     this.id = spec.runId;
     this.pid = child.pid!;
     this.stdout = child.stdout!;
@@ -94,10 +102,20 @@ export class Run {
         clearTimeout(timer);
         await this.#endRest();
         const durationMs = performance.now() - startedAt;
-        await removeScript(command);
         resolve({ ...this.#outcome(code, signal), signal, durationMs });
+        removeScript(script);
       });
     });
+    this.closed = Promise.all([this.ended, this.#pipesClosed()]).then(() => {});
+  }
+
+  /** Resolves when the pipes are closed. */
+  #pipesClosed(): Promise<unknown> {
+    return Promise.all(
+      [this.stdout, this.stderr].map(
+        (pipe) => new Promise<void>((resolve) => (pipe.closed ? resolve() : pipe.once("close", resolve))),
+      ),
+    );
   }
 
   /** Ends the run's processes: TERM, then KILL. The end is told by {@link ended}. */
@@ -116,7 +134,7 @@ export class Run {
     await this.#stopping;
     const { graceMs } = this.#spec;
     if (groupExists(this.pid)) await endTree({ pgid: this.pid }, graceMs);
-    if (this.#pipesOpen()) await this.#pipesClosed(PIPE_WAIT_MS);
+    if (this.#pipesOpen()) await this.#pipesClosedWithin(PIPE_WAIT_MS);
     // Nobody of the group is left, and yet somebody has the pipe: a child that left the group.
     if (this.#pipesOpen()) await endTree({ mark: `${RUN_MARK}=${this.id}` }, graceMs);
     this.#closeIdlePipes();
@@ -142,15 +160,12 @@ export class Run {
     return [this.stdout, this.stderr].some((pipe) => pipe.readableFlowing && !pipe.readableEnded && !pipe.destroyed);
   }
 
-  async #pipesClosed(waitMs: number): Promise<void> {
-    const closed = [this.stdout, this.stderr].map(
-      (pipe) => new Promise<void>((resolve) => (pipe.closed ? resolve() : pipe.once("close", resolve))),
-    );
+  async #pipesClosedWithin(waitMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, waitMs);
     });
-    await Promise.race([Promise.all(closed), timeout]);
+    await Promise.race([this.#pipesClosed(), timeout]);
     clearTimeout(timer);
   }
 
@@ -161,8 +176,8 @@ export class Run {
   }
 }
 
-async function removeScript({ script }: PreparedCommand): Promise<void> {
-  if (script) await rm(script, { force: true });
+function removeScript(script: string | undefined): void {
+  if (script !== undefined) unlink(script).catch(() => {});
 }
 
 /** A process without a pid reports why on its next turn. */

@@ -8,8 +8,9 @@ import type { CreateSandboxRequest } from "../../protocol/sandbox.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { runEnvironment } from "./environment.js";
 import { endTree } from "./process-tree.js";
-import { RUN_MARK, type Run, type RunSpec, startRun } from "./run.js";
+import { adoptRun, RUN_MARK, type Run, type RunSpec, startRun } from "./run.js";
 import { RunSlots } from "./run-slots.js";
+import { WaitingShells } from "./waiting-shells.js";
 
 /** How many sandboxes a relay keeps. */
 const MAX_SANDBOXES = 10_000;
@@ -49,14 +50,30 @@ export class Sandbox {
   readonly #slots: RunSlots;
   readonly #scratchDir: string;
   readonly #baseEnv: Record<string, string>;
+  readonly #shells: WaitingShells;
   #deleted = false;
 
-  constructor(stored: StoredSandbox, options: SandboxesOptions, slots: RunSlots, scratchDir: string) {
+  constructor(
+    stored: StoredSandbox,
+    options: SandboxesOptions,
+    slots: RunSlots,
+    scratchDir: string,
+    counter: { waiting: number },
+  ) {
     this.stored = stored;
     this.#options = options;
     this.#slots = slots;
     this.#scratchDir = scratchDir;
-    this.#baseEnv = { ...options.hostEnv, ...stored.env };
+    this.#baseEnv = runEnvironment(options.hostEnv, stored.env, undefined, {
+      [SANDBOX_MARK]: stored.id,
+      ...(stored.sessionId && { CERVER_SESSION_ID: stored.sessionId }),
+    });
+    this.#shells = new WaitingShells({ folder: stored.folder, env: this.#baseEnv, scratchDir, counter });
+  }
+
+  /** Gets ready for runs that are expected soon. */
+  warmUp(): void {
+    this.#shells.refill();
   }
 
   get id(): string {
@@ -91,22 +108,15 @@ export class Sandbox {
     const release = this.#slots.take();
     try {
       const cwd = spec.cwd === undefined ? this.folder : await this.workingFolder(spec.cwd);
-      const run = await startRun({
-        ...spec,
-        cwd,
-        env: runEnvironment(this.#baseEnv, {}, spec.envs, {
-          [RUN_MARK]: spec.runId,
-          [SANDBOX_MARK]: this.id,
-          ...(this.stored.sessionId && { CERVER_SESSION_ID: this.stored.sessionId }),
-        }),
-        graceMs: this.#options.graceMs,
-        scratchDir: this.#scratchDir,
-      });
+      const full: RunSpec = { ...spec, cwd, env: {}, graceMs: this.#options.graceMs, scratchDir: this.#scratchDir };
+      const run = this.#wake(full, spec.envs) ?? (await startRun({ ...full, env: this.#runEnv(spec.runId, spec.envs) }));
       this.runs.add(run);
       run.ended.finally(() => {
         this.runs.delete(run);
         release();
       });
+      // Starting a process holds this one up: first the answer, which follows the closing of the pipes, then the refill.
+      run.closed.then(() => this.#shells.refill());
       // Deleted while the process was starting: it must not outlive its sandbox.
       if (this.#deleted) run.cancel();
       return run;
@@ -116,9 +126,28 @@ export class Sandbox {
     }
   }
 
+  /** A run in a shell that waits already, if this run can be served by one. */
+  #wake(spec: RunSpec, envs: Record<string, string> | undefined): Run | undefined {
+    if (spec.command.kind !== "shell" || spec.stdin !== undefined || spec.cwd !== this.folder) return undefined;
+    const woken = this.#shells.wake(spec.runId, spec.command.code, { ...envs, [RUN_MARK]: spec.runId });
+    return woken && adoptRun(spec, woken);
+  }
+
+  #runEnv(runId: string, envs: Record<string, string> | undefined): Record<string, string> {
+    // The marks win over whatever a run sets: they are how its processes are found.
+    const { [SANDBOX_MARK]: mark, CERVER_SESSION_ID: session } = this.#baseEnv;
+    return { ...this.#baseEnv, ...envs, [SANDBOX_MARK]: mark!, ...(session && { CERVER_SESSION_ID: session }), [RUN_MARK]: runId };
+  }
+
+  /** Ends the shells that wait for runs. */
+  rest(): void {
+    this.#shells.end();
+  }
+
   /** Ends every run, and what escaped from one. */
   async end(): Promise<void> {
     this.#deleted = true;
+    this.#shells.end();
     for (const run of this.runs) run.cancel();
     await Promise.all([...this.runs].map((run) => run.ended));
     await endTree({ mark: `${SANDBOX_MARK}=${this.id}` }, this.#options.graceMs);
@@ -132,6 +161,7 @@ export class Sandboxes {
   readonly #root: string;
   readonly #scratchDir: string;
   readonly #sandboxes = new Map<string, Sandbox>();
+  readonly #counter = { waiting: 0 };
 
   private constructor(options: SandboxesOptions) {
     this.#options = options;
@@ -177,7 +207,9 @@ export class Sandboxes {
       createdAt: new Date().toISOString(),
     };
     await this.#store(stored);
-    return this.#add(stored);
+    const sandbox = this.#add(stored);
+    sandbox.warmUp();
+    return sandbox;
   }
 
   get(id: string): Sandbox {
@@ -205,7 +237,7 @@ export class Sandboxes {
 
   /** Ends every run of every sandbox. The folders stay. */
   async endRuns(): Promise<void> {
-    await Promise.all([...this.#sandboxes.values()].filter(({ runs }) => runs.size > 0).map((sandbox) => sandbox.end()));
+    await Promise.all([...this.#sandboxes.values()].map((sandbox) => (sandbox.runs.size > 0 ? sandbox.end() : sandbox.rest())));
   }
 
   /** Runs under way. */
@@ -226,7 +258,7 @@ export class Sandboxes {
   }
 
   #add(stored: StoredSandbox): Sandbox {
-    const sandbox = new Sandbox(stored, this.#options, this.slots, this.#scratchDir);
+    const sandbox = new Sandbox(stored, this.#options, this.slots, this.#scratchDir, this.#counter);
     this.#sandboxes.set(stored.id, sandbox);
     return sandbox;
   }

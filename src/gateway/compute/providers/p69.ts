@@ -13,18 +13,21 @@ export type ComputeFetch = (computeId: string, request: Request) => Promise<Resp
  * as it is. A public relay's answers are put into our words first.
  */
 export function p69Provider(fetchCompute: ComputeFetch): CerverInterface {
-  const send = (computeId: string, method: string, path: string, env: ProviderEnv, body?: unknown) =>
-    fetchCompute(
+  const send = (computeId: string, method: string, path: string, env: ProviderEnv, body?: unknown) => {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    return fetchCompute(
       computeId,
       new Request(`http://compute${PROVIDER_PATH}/sandboxes${path}`, {
         method,
         signal: env.signal,
-        ...(body !== undefined && {
-          headers: { "content-type": "application/json" },
-          body: JSON.stringify(body),
+        ...(text !== undefined && {
+          // With its length known, a small body travels in one message with its head.
+          headers: { "content-type": "application/json", "content-length": String(Buffer.byteLength(text)) },
+          body: text,
         }),
       }),
     );
+  };
   const call = (record: SandboxRecord, method: string, path: string, env: ProviderEnv, body?: unknown) =>
     send(record.computeId, method, `/${encodeURIComponent(record.sandboxId)}${path}`, env, body);
 

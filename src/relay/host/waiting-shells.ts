@@ -1,0 +1,173 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Writable } from "node:stream";
+
+/** How many shells wait in one sandbox, and in all of them together. */
+const PER_SANDBOX = 8;
+const IN_ALL = 48;
+/** After this long without a run it is quiet. */
+const QUIET_MS = 40;
+/** A shell that nobody needed for this long goes. */
+const IDLE_MS = 60_000;
+/** Longer text does not fit an argument beside the rest; it is started in the ordinary way. */
+const MAX_CODE_LENGTH = 30_000;
+
+/**
+ * What a waiting shell does: reads the name of a script from descriptor 3 and becomes what it says. When the relay is
+ * gone there is nothing to read, and the shell goes as well.
+ */
+const WAIT = 'IFS= read -r CERVER_SCRIPT <&3 || exit 0; . "$CERVER_SCRIPT"';
+
+/** Variables that a shell keeps for itself, or checks: setting one is not the same as being started with it. */
+const SHELL_OWN = /^(?:PWD|OLDPWD|PPID|IFS|OPTIND|OPTARG|LINENO|PS[124]|MAIL\w*|_|ENV|HISTSIZE|TERM|FUNCNAME|RANDOM|CERVER_SCRIPT)$/;
+
+export interface WaitingShellsOptions {
+  folder: string;
+  env: Record<string, string>;
+  /** A folder of ours for the scripts. */
+  scratchDir: string;
+  /** Shells that wait anywhere on this relay. */
+  counter: { waiting: number };
+}
+
+/** A shell that was woken, and the script to remove when its run is over. */
+export interface WokenShell {
+  child: ChildProcess;
+  script: string;
+}
+
+interface Waiting {
+  child: ChildProcess;
+  since: number;
+  inode: number;
+}
+
+/**
+ * Shells of one sandbox that are started before they are needed, so that a run does not wait for a fork.
+ *
+ * A woken shell replaces itself by a fresh `/bin/sh -c CODE`: name, variables, exit code, signals, group and messages
+ * are a fresh shell's because it is one. Each serves one run.
+ */
+export class WaitingShells {
+  readonly #options: WaitingShellsOptions;
+  readonly #waiting: Waiting[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #quiet: NodeJS.Timeout | undefined;
+  #filling = false;
+  #ended = false;
+
+  constructor(options: WaitingShellsOptions) {
+    this.#options = options;
+  }
+
+  /** Wakes a shell for a run; undefined when none waits or this run needs what a waiting shell cannot give. */
+  wake(runId: string, code: string, variables: Record<string, string>): WokenShell | undefined {
+    if (code.length > MAX_CODE_LENGTH || Object.keys(variables).some((name) => SHELL_OWN.test(name))) return undefined;
+    const shell = this.#take();
+    if (!shell) return undefined;
+    const script = join(this.#options.scratchDir, `${runId}.wake`);
+    const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}\n`);
+    writeFileSync(script, `exec 3<&-\n${exports.join("")}exec /bin/sh -c ${quote(code)}\n`, { mode: 0o600 });
+    (shell.child.stdio[3] as Writable).end(`${script}\n`);
+    return { child: shell.child, script };
+  }
+
+  /**
+   * Sees to it that shells wait. Starting one holds everything up for some milliseconds, so it is done when it is
+   * quiet, or when none is left.
+   */
+  refill(): void {
+    if (this.#ended || !this.#hasRoom()) return;
+    clearTimeout(this.#quiet);
+    if (this.#waiting.length === 0) this.#fill();
+    else this.#quiet = setTimeout(() => this.#fill(), QUIET_MS).unref();
+  }
+
+  #fill(): void {
+    if (this.#filling) return;
+    this.#filling = true;
+    setImmediate(() => {
+      this.#filling = false;
+      if (this.#ended || !this.#hasRoom()) return;
+      this.#start();
+      this.#fill();
+    });
+  }
+
+  /** Ends the shells that wait. No more are started. */
+  end(): void {
+    this.#ended = true;
+    clearInterval(this.#timer);
+    clearTimeout(this.#quiet);
+    for (const { child } of this.#waiting.splice(0)) this.#dismiss(child);
+  }
+
+  #hasRoom(): boolean {
+    return this.#waiting.length < PER_SANDBOX && this.#options.counter.waiting < IN_ALL;
+  }
+
+  #take(): Waiting | undefined {
+    for (let shell = this.#waiting.shift(); shell; shell = this.#waiting.shift()) {
+      this.#options.counter.waiting--;
+      if (shell.child.exitCode === null && shell.child.signalCode === null && shell.inode === inodeOf(this.#options.folder)) {
+        shell.child.removeAllListeners("exit");
+        return shell;
+      }
+      shell.child.kill("SIGKILL");
+    }
+    return undefined;
+  }
+
+  #start(): void {
+    const { folder, env, scratchDir, counter } = this.#options;
+    if (/[\n\\]/.test(scratchDir)) return;
+    const child = spawn("/bin/sh", ["-c", WAIT], {
+      cwd: folder,
+      env,
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    });
+    // A shell that cannot be started is not missed: the run starts one in the ordinary way.
+    child.on("error", () => {});
+    if (child.pid === undefined) return;
+    (child.stdio[3] as Writable).on("error", () => {});
+    const shell = { child, since: performance.now(), inode: inodeOf(folder) };
+    child.once("exit", () => {
+      const at = this.#waiting.indexOf(shell);
+      if (at < 0) return;
+      this.#waiting.splice(at, 1);
+      counter.waiting--;
+    });
+    this.#waiting.push(shell);
+    counter.waiting++;
+    this.#timer ??= setInterval(() => this.#dismissIdle(), IDLE_MS / 2).unref();
+  }
+
+  #dismissIdle(): void {
+    const now = performance.now();
+    while (this.#waiting.length > 0 && now - this.#waiting[0]!.since > IDLE_MS) {
+      this.#dismiss(this.#waiting.shift()!.child);
+    }
+    if (this.#waiting.length > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #dismiss(child: ChildProcess): void {
+    this.#options.counter.waiting--;
+    child.removeAllListeners("exit");
+    child.kill("SIGKILL");
+    for (const stream of child.stdio) stream?.destroy();
+  }
+}
+
+/** A folder that was replaced by another of its name is not the one a shell waits in. */
+function inodeOf(folder: string): number {
+  return statSync(folder, { throwIfNoEntry: false })?.ino ?? -1;
+}
+
+/** A word for a POSIX shell (POSIX.1-2017, XCU section 2.2.2). */
+export function quote(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`;
+}
