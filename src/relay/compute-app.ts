@@ -14,6 +14,8 @@ import {
   SandboxState,
   WriteFileRequest,
 } from "../protocol/sandbox.js";
+import { knownBody, withKnownBody } from "../tunnel/known-body.js";
+import { INLINE_BODY_BYTES } from "../tunnel/wire.js";
 import type { Logger } from "../util/logger.js";
 import type { HostFacts } from "./host/facts.js";
 import { readSandboxFile, writeSandboxFile } from "./host/files.js";
@@ -205,17 +207,16 @@ function cancelWhenAborted(run: Run, signal: AbortSignal): () => void {
   return () => signal.removeEventListener("abort", cancel);
 }
 
-/** A JSON answer whose length is known, so that it can travel in one message. */
+/** A JSON answer; a small one travels in one message with its head. */
 function answer(value: unknown, status = 200, headers: Record<string, string> = {}): Response {
-  const text = JSON.stringify(value);
-  return new Response(text, {
-    status,
-    headers: { "content-type": "application/json", "content-length": String(Buffer.byteLength(text)), ...headers },
-  });
+  const bytes = Buffer.from(JSON.stringify(value));
+  const response = new Response(bytes, { status, headers: { "content-type": "application/json", ...headers } });
+  return bytes.length <= INLINE_BODY_BYTES ? withKnownBody(response, bytes) : response;
 }
 
 async function body<S extends z.ZodType>(request: Request, schema: S): Promise<z.output<S>> {
-  const text = await readText(request);
+  const known = knownBody(request);
+  const text = known ? Buffer.from(known.buffer, known.byteOffset, known.length).toString("utf8") : await readText(request);
   let value: unknown;
   try {
     value = text === "" ? {} : JSON.parse(text);

@@ -2,6 +2,7 @@ import { CerverError } from "../protocol/errors.js";
 import { CancelReason, CLOSE, Hello, RequestHead, ResponseHead } from "../protocol/tunnel.js";
 import { decodeCredit, decodeFrame, decodeHead, encodeCredit, encodeFrame, encodeHead, type Frame, FrameType } from "./codec.js";
 import { BodyReceiver, BodySender } from "./credit.js";
+import { knownBody, withKnownBody } from "./known-body.js";
 import { hasNoBody, respond } from "./serving.js";
 import { INLINE_BODY_BYTES, MAX_CHUNK_BYTES, type Wire, type WireDeps } from "./wire.js";
 
@@ -65,7 +66,7 @@ export class BinaryWire implements Wire {
       path: url.pathname + url.search,
       headers: [...request.headers],
     };
-    const inline = await inlineBody(request);
+    const inline = knownBody(request) ?? (await inlineBody(request));
     const stream = this.#open(this.#nextId());
     return new Promise<Response>((resolve, reject) => {
       stream.response = { resolve, reject };
@@ -200,6 +201,7 @@ export class BinaryWire implements Wire {
       this.#streams.delete(id);
       return this.#refuse(id, "invalid_request", "The request is malformed.");
     }
+    if (Buffer.isBuffer(body)) withKnownBody(request, body);
     logger.debug({ stream: id, method }, "request through the tunnel");
     void this.#answer(stream, request);
   }
@@ -212,7 +214,7 @@ export class BinaryWire implements Wire {
     }
     const head: ResponseHead = { status: response.status, headers: [...response.headers] };
     try {
-      const inline = await inlineBody(response);
+      const inline = knownBody(response) ?? (await inlineBody(response));
       this.#sendMessage(stream, FrameType.response, head, inline, response.body);
     } catch (error) {
       this.#abort(stream, error);

@@ -49,8 +49,9 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     const given = c.req.header("x-request-id");
     const requestId = given && /^[\w.-]{1,128}$/.test(given) ? given : newId("req");
     c.set("requestId", requestId);
-    await next();
+    // Set before the answer is made: changing a finished one makes the server copy it.
     c.header("X-Request-Id", requestId);
+    await next();
   });
   if (localAccountId) app.use(localOnly());
 

@@ -1,5 +1,7 @@
 import { CerverError } from "../../../protocol/errors.js";
 import { CreatedSandbox, PROVIDER_PATH } from "../../../protocol/sandbox.js";
+import { withKnownBody } from "../../../tunnel/known-body.js";
+import { INLINE_BODY_BYTES } from "../../../tunnel/wire.js";
 import type { CerverInterface, ProviderEnv, SandboxRecord } from "../contract.js";
 import { fromPublicRun, fromPublicRunStream, isPublicRelay } from "./public-relay.js";
 
@@ -14,19 +16,15 @@ export type ComputeFetch = (computeId: string, request: Request) => Promise<Resp
  */
 export function p69Provider(fetchCompute: ComputeFetch): CerverInterface {
   const send = (computeId: string, method: string, path: string, env: ProviderEnv, body?: unknown) => {
-    const text = body === undefined ? undefined : JSON.stringify(body);
-    return fetchCompute(
-      computeId,
-      new Request(`http://compute${PROVIDER_PATH}/sandboxes${path}`, {
-        method,
-        signal: env.signal,
-        ...(text !== undefined && {
-          // With its length known, a small body travels in one message with its head.
-          headers: { "content-type": "application/json", "content-length": String(Buffer.byteLength(text)) },
-          body: text,
-        }),
-      }),
-    );
+    const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    const request = new Request(`http://compute${PROVIDER_PATH}/sandboxes${path}`, {
+      method,
+      signal: env.signal,
+      ...(bytes && { headers: { "content-type": "application/json" }, body: bytes }),
+    });
+    // A small body travels in one message with its head.
+    if (bytes && bytes.length <= INLINE_BODY_BYTES) withKnownBody(request, bytes);
+    return fetchCompute(computeId, request);
   };
   const call = (record: SandboxRecord, method: string, path: string, env: ProviderEnv, body?: unknown) =>
     send(record.computeId, method, `/${encodeURIComponent(record.sandboxId)}${path}`, env, body);

@@ -74,16 +74,14 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
         const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
         const stream = await sessions.runs.stream(session, c.req.valid("json"), c.req.raw.signal);
         const ndjson = c.req.header("accept")?.includes("application/x-ndjson");
-        return new Response(ndjson ? toNdjson(stream.body) : stream.body, {
-          headers: {
-            "Content-Type": ndjson ? "application/x-ndjson" : "text/event-stream; charset=utf-8",
-            "Cache-Control": "no-cache, no-transform",
-            "X-Accel-Buffering": "no",
-            "X-Cerver-Session-Id": session.id,
-            "X-Cerver-Run-Id": stream.runId,
-            "X-Cerver-Provider": stream.provider,
-            "X-Cerver-Stream-Latency-Ms": stream.openMs.toFixed(1),
-          },
+        return c.body(ndjson ? toNdjson(stream.body) : stream.body, 200, {
+          "Content-Type": ndjson ? "application/x-ndjson" : "text/event-stream; charset=utf-8",
+          "Cache-Control": "no-cache, no-transform",
+          "X-Accel-Buffering": "no",
+          "X-Cerver-Session-Id": session.id,
+          "X-Cerver-Run-Id": stream.runId,
+          "X-Cerver-Provider": stream.provider,
+          "X-Cerver-Stream-Latency-Ms": stream.openMs.toFixed(1),
         });
       })
 
