@@ -63,7 +63,10 @@ try {
 
   const times: Record<"ours" | "bare", number[]> = { ours: [], bare: [] };
   for (let i = -WARM_UP; i < RUNS; i++) {
-    for (const [name, once] of [["ours", ours], ["bare", bare]] as const) {
+    for (const [name, once] of [
+      ["ours", ours],
+      ["bare", bare],
+    ] as const) {
       const began = performance.now();
       await once();
       if (i >= 0) times[name].push(performance.now() - began);
@@ -84,13 +87,17 @@ function print({ ours, bare }: Record<"ours" | "bare", number[]>): void {
   ];
   const ratio = rows[0]!.p50_ms / rows[1]!.p50_ms;
   if (values.json) {
-    console.log(JSON.stringify({ command: COMMAND, runs: RUNS, node: process.version, rows, ratio_p50: ratio }));
+    console.log(
+      JSON.stringify({ command: COMMAND, runs: RUNS, node: process.version, rows, ratio_p50: ratio }),
+    );
     return;
   }
   console.log(`\`${COMMAND}\`, ${RUNS} of each in turns, Node ${process.version}\n`);
   console.log(`${"".padEnd(24)}${"p50".padStart(10)}${"p95".padStart(10)}`);
   for (const { what, p50_ms, p95_ms } of rows) {
-    console.log(`${what.padEnd(24)}${`${p50_ms.toFixed(2)} ms`.padStart(10)}${`${p95_ms.toFixed(2)} ms`.padStart(10)}`);
+    console.log(
+      `${what.padEnd(24)}${`${p50_ms.toFixed(2)} ms`.padStart(10)}${`${p95_ms.toFixed(2)} ms`.padStart(10)}`,
+    );
   }
   console.log(`\nratio of the p50s: ${ratio.toFixed(2)}`);
 }

@@ -3,18 +3,20 @@
 var version = process.versions.node.split(".").map(Number);
 if (version[0] < 20 || (version[0] === 20 && version[1] < 19)) {
   process.stderr.write(
-    "error: cerver needs Node.js 20.19 or newer, and this is " + process.versions.node + ".\n" +
+    "error: cerver needs Node.js 20.19 or newer, and this is " +
+      process.versions.node +
+      ".\n" +
       "hint: install a current one from https://nodejs.org, then try again.\n",
   );
   process.exit(1);
 }
 import("../dist/cli/main.js").then(
-  function (main) {
-    return main.run(process);
-  },
-  function (error) {
+  (main) => main.run(process),
+  (error) => {
     if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
-    process.stderr.write("error: cerver is not built yet.\nhint: run `npm ci && npm run build` in its folder.\n");
+    process.stderr.write(
+      "error: cerver is not built yet.\nhint: run `npm ci && npm run build` in its folder.\n",
+    );
     process.exit(1);
   },
 );

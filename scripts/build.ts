@@ -27,7 +27,15 @@ export const options: BuildOptions = {
   // CommonJS packages ask for Node's own modules with require.
   banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
   // Native or optional: installed beside the package, or not at all.
-  external: ["libsql", "pg-native", "pg-cloudflare", "cloudflare:sockets", "bufferutil", "utf-8-validate", "pino-pretty"],
+  external: [
+    "libsql",
+    "pg-native",
+    "pg-cloudflare",
+    "cloudflare:sockets",
+    "bufferutil",
+    "utf-8-validate",
+    "pino-pretty",
+  ],
 };
 
 const { metafile } = await build(options);
@@ -45,12 +53,15 @@ function refuseHeavyStart({ outputs }: Metafile): void {
   const visit = (path: string) => {
     if (loaded.has(path)) return;
     loaded.add(path);
-    for (const { path: next, kind } of outputs[path]?.imports ?? []) if (kind === "import-statement") visit(next);
+    for (const { path: next, kind } of outputs[path]?.imports ?? [])
+      if (kind === "import-statement") visit(next);
   };
   visit(entry);
   const heavy = [...loaded].flatMap((path) =>
     Object.keys(outputs[path]?.inputs ?? {}).filter((input) =>
-      /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//.test(input),
+      /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//.test(
+        input,
+      ),
     ),
   );
   if (heavy.length === 0) return;
@@ -90,6 +101,7 @@ async function report({ outputs }: Metafile): Promise<void> {
   const total = files.reduce((sum, [, { bytes }]) => sum + bytes, 0);
   process.stderr.write(`built dist: ${files.length} files, ${Math.round(total / 1024)} kB\n`);
   if (process.argv.includes("--sizes")) {
-    for (const [path, { bytes }] of files) process.stderr.write(`${String(Math.round(bytes / 1024)).padStart(6)} kB  ${basename(path)}\n`);
+    for (const [path, { bytes }] of files)
+      process.stderr.write(`${String(Math.round(bytes / 1024)).padStart(6)} kB  ${basename(path)}\n`);
   }
 }

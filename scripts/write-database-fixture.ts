@@ -48,13 +48,17 @@ process.stderr.write(`wrote ${target}\n`);
 async function dump(path: string): Promise<string> {
   const { default: Libsql } = (await import("libsql")) as any;
   const raw = new Libsql(path);
-  const objects = raw.prepare("select name, type, sql from sqlite_master where sql is not null order by rowid").all();
+  const objects = raw
+    .prepare("select name, type, sql from sqlite_master where sql is not null order by rowid")
+    .all();
   const lines = objects.map((object: { sql: string }) => `${object.sql};`);
   for (const { name, type } of objects) {
     if (type !== "table") continue;
     for (const { _metadata, ...row } of raw.prepare(`select * from "${name}"`).all()) {
       const columns = Object.keys(row).map((column) => `"${column}"`);
-      lines.push(`insert into "${name}" (${columns.join(", ")}) values (${Object.values(row).map(literal).join(", ")});`);
+      lines.push(
+        `insert into "${name}" (${columns.join(", ")}) values (${Object.values(row).map(literal).join(", ")});`,
+      );
     }
   }
   raw.close();

@@ -17,7 +17,16 @@ const MAY_IMPORT: Record<string, string[]> = {
   "gateway/compute": ["gateway/store", "tunnel", "protocol", "util"],
   "gateway/session": ["gateway/compute", "gateway/account", "gateway/store", "protocol", "util"],
   "gateway/http": ["gateway/session", "gateway/compute", "gateway/account", "tunnel", "protocol", "util"],
-  gateway: ["gateway/http", "gateway/session", "gateway/compute", "gateway/account", "gateway/store", "tunnel", "protocol", "util"],
+  gateway: [
+    "gateway/http",
+    "gateway/session",
+    "gateway/compute",
+    "gateway/account",
+    "gateway/store",
+    "tunnel",
+    "protocol",
+    "util",
+  ],
   relay: ["login", "client", "tunnel", "secrets", "protocol", "util"],
   mcp: ["login", "client", "secrets", "protocol", "util"],
   cli: ["login", "client", "protocol", "util"],
@@ -36,7 +45,10 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^commander$/, /^cli\//],
   [/^pino$/, /^util\/logger\.ts/],
   [/^open$/, /^login\/open-browser\.ts/],
-  [/^zod$/, /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//],
+  [
+    /^zod$/,
+    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//,
+  ],
   [/^node:child_process$/, /^relay\/(?:host|daemon)\//],
 ];
 
@@ -53,10 +65,17 @@ const files = (readdirSync(SRC, { recursive: true }) as string[])
 
 const imports: Import[] = files.flatMap((from) => {
   const text = readFileSync(join(SRC, from), "utf8");
-  const statics = [...text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[\w*{}\s,$]+?\s+from\s+)?"([^"]+)"/gm)];
+  const statics = [
+    ...text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[\w*{}\s,$]+?\s+from\s+)?"([^"]+)"/gm),
+  ];
   const dynamics = [...text.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g)];
   return [
-    ...statics.map(([, type, specifier]) => ({ from, specifier: specifier!, typeOnly: type !== undefined, dynamic: false })),
+    ...statics.map(([, type, specifier]) => ({
+      from,
+      specifier: specifier!,
+      typeOnly: type !== undefined,
+      dynamic: false,
+    })),
     ...dynamics.map(([, specifier]) => ({ from, specifier: specifier!, typeOnly: false, dynamic: true })),
   ];
 });
@@ -65,7 +84,8 @@ const layerOf = (file: string) => {
   const [first, second] = file.split("/");
   return first === "gateway" && file.split("/").length > 2 ? `gateway/${second}` : first!;
 };
-const target = ({ from, specifier }: Import) => posix.normalize(posix.join(posix.dirname(from), specifier)).replace(/\.js$/, ".ts");
+const target = ({ from, specifier }: Import) =>
+  posix.normalize(posix.join(posix.dirname(from), specifier)).replace(/\.js$/, ".ts");
 const inside = imports.filter(({ specifier }) => specifier.startsWith("."));
 const outside = imports.filter(({ specifier }) => !specifier.startsWith("."));
 
@@ -100,7 +120,11 @@ describe("the import table", () => {
 
 describe("what is not there", () => {
   const using = (pattern: RegExp, allowed: RegExp) =>
-    files.filter((file) => !allowed.test(file) && pattern.test(readFileSync(join(SRC, file), "utf8").replace(/^\s*(?:\/\/|\*|\/\*).*$/gm, "")));
+    files.filter(
+      (file) =>
+        !allowed.test(file) &&
+        pattern.test(readFileSync(join(SRC, file), "utf8").replace(/^\s*(?:\/\/|\*|\/\*).*$/gm, "")),
+    );
 
   test("the environment is read by the command line and configurations only", () => {
     expect(using(/process\.env\b/, /^cli\/|config\.ts$/)).toEqual([]);
@@ -112,8 +136,16 @@ describe("what is not there", () => {
 
   test("the session layer names no vendor, the compute layer no session service, secrets write nothing", () => {
     const session = files.filter((file) => file.startsWith("gateway/session/"));
-    expect(session.filter((file) => /vercel|e2b|cloudflare/i.test(readFileSync(join(SRC, file), "utf8")))).toEqual([]);
-    expect(inside.filter((one) => one.from.startsWith("gateway/compute/") && target(one).startsWith("gateway/session/"))).toEqual([]);
-    expect(imports.filter(({ from, specifier }) => from.startsWith("secrets/") && /node:fs/.test(specifier))).toEqual([]);
+    expect(
+      session.filter((file) => /vercel|e2b|cloudflare/i.test(readFileSync(join(SRC, file), "utf8"))),
+    ).toEqual([]);
+    expect(
+      inside.filter(
+        (one) => one.from.startsWith("gateway/compute/") && target(one).startsWith("gateway/session/"),
+      ),
+    ).toEqual([]);
+    expect(
+      imports.filter(({ from, specifier }) => from.startsWith("secrets/") && /node:fs/.test(specifier)),
+    ).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -25,19 +25,32 @@ async function said(response: Promise<Response>) {
   expect(body.request_id).toBe(answer.headers.get("x-request-id"));
   return { status: answer.status, code: body.code, error: body.error };
 }
-const post = (path: string, body: unknown, headers?: Record<string, string>) => said(cerver.call("POST", path, body, headers));
+const post = (path: string, body: unknown, headers?: Record<string, string>) =>
+  said(cerver.call("POST", path, body, headers));
 
 describe("who asks", () => {
   test.each([
     ["no token", {}, "This needs a token, in the header `Authorization: Bearer ck_…`."],
-    ["a wrong token", { authorization: "Bearer ck_wrong" }, "The token in the Authorization header is wrong, expired or revoked."],
-    ["another scheme", { authorization: "Basic eDp5" }, "The token in the Authorization header is wrong, expired or revoked."],
+    [
+      "a wrong token",
+      { authorization: "Bearer ck_wrong" },
+      "The token in the Authorization header is wrong, expired or revoked.",
+    ],
+    [
+      "another scheme",
+      { authorization: "Basic eDp5" },
+      "The token in the Authorization header is wrong, expired or revoked.",
+    ],
   ])("%s is 401, with a sentence that says where to get one", async (_, headers, error) => {
     for (const path of ["/v2/sessions", "/gateway/providers", "/v2/computes", "/v2/auth/whoami"]) {
       const response = await fetch(cerver.gateway.url + path, { headers: headers as Record<string, string> });
       expect(response.status).toBe(401);
       expect(response.headers.get("www-authenticate")).toBe("Bearer");
-      expect(await response.json()).toMatchObject({ error, code: "unauthenticated", hint: expect.stringContaining("cerver login") });
+      expect(await response.json()).toMatchObject({
+        error,
+        code: "unauthenticated",
+        hint: expect.stringContaining("cerver login"),
+      });
     }
   });
 
@@ -70,7 +83,8 @@ describe("who asks", () => {
     const listed = keys.find(({ label }) => label === "ci")!;
     expect(JSON.stringify(keys)).not.toContain(key);
     expect(key.startsWith(listed.key_masked.replace("…", ""))).toBe(true);
-    const whoami = () => fetch(`${cerver.gateway.url}/v2/auth/whoami`, { headers: { authorization: `Bearer ${key}` } });
+    const whoami = () =>
+      fetch(`${cerver.gateway.url}/v2/auth/whoami`, { headers: { authorization: `Bearer ${key}` } });
     expect((await whoami()).status).toBe(200);
     await cerver.client.revokeKey(key);
     expect((await whoami()).status).toBe(401);
@@ -79,7 +93,8 @@ describe("who asks", () => {
   test("an expired key is refused", async () => {
     const { key } = await cerver.client.createKey({ label: "short", scopes: ["read"], expires_in: 1 });
     const whoami = async () =>
-      (await fetch(`${cerver.gateway.url}/v2/auth/whoami`, { headers: { authorization: `Bearer ${key}` } })).status;
+      (await fetch(`${cerver.gateway.url}/v2/auth/whoami`, { headers: { authorization: `Bearer ${key}` } }))
+        .status;
     expect(await whoami()).toBe(200);
     await expect.poll(whoami, { timeout: 5_000 }).toBe(401);
   });
@@ -87,24 +102,70 @@ describe("who asks", () => {
 
 describe("what is asked", () => {
   test.each([
-    ["JSON that does not parse", '{"code": ', { status: 400, code: "invalid_request", error: expect.stringMatching(/^The body is not JSON: /) }],
-    ["no code", {}, { status: 400, code: "invalid_request", error: "code: expected string, received undefined." }],
-    ["a field of the wrong type", { code: "true", timeout: "5" }, { status: 400, code: "invalid_request", error: "timeout: expected number, received string." }],
-    ["an unknown field", { code: "true", timeuot: 5 }, { status: 400, code: "invalid_request", error: 'unknown field "timeuot".' }],
-    ["code over the bound", { code: "x".repeat(1_000_001) }, { status: 400, code: "invalid_request", error: expect.stringMatching(/^code: Too big/) }],
-    ["an impossible timeout", { code: "true", timeout: -1 }, { status: 400, code: "invalid_request", error: expect.stringMatching(/^timeout: /) }],
-    ["a variable that is none", { code: "true", envs: { "A=B": "x" } }, { status: 400, code: "invalid_request", error: expect.stringMatching(/^envs/) }],
-    ["an unknown runtime", { code: "true", runtime: "cobol" }, { status: 400, code: "invalid_request", error: expect.stringMatching(/^runtime: .*shell.*node/) }],
-    ["a NUL in the code", { code: "echo \0" }, { status: 400, code: "invalid_request", error: expect.stringMatching(/^code: .*NUL/) }],
-    ["a folder outside", { code: "true", cwd: "../../.." }, { status: 403, code: "forbidden", error: expect.stringMatching(/^cwd: .*outside/) }],
-    ["a folder that is not there", { code: "true", cwd: "nowhere" }, { status: 400, code: "invalid_request", error: expect.stringMatching(/^cwd: .*does not exist/) }],
+    [
+      "JSON that does not parse",
+      '{"code": ',
+      { status: 400, code: "invalid_request", error: expect.stringMatching(/^The body is not JSON: /) },
+    ],
+    [
+      "no code",
+      {},
+      { status: 400, code: "invalid_request", error: "code: expected string, received undefined." },
+    ],
+    [
+      "a field of the wrong type",
+      { code: "true", timeout: "5" },
+      { status: 400, code: "invalid_request", error: "timeout: expected number, received string." },
+    ],
+    [
+      "an unknown field",
+      { code: "true", timeuot: 5 },
+      { status: 400, code: "invalid_request", error: 'unknown field "timeuot".' },
+    ],
+    [
+      "code over the bound",
+      { code: "x".repeat(1_000_001) },
+      { status: 400, code: "invalid_request", error: expect.stringMatching(/^code: Too big/) },
+    ],
+    [
+      "an impossible timeout",
+      { code: "true", timeout: -1 },
+      { status: 400, code: "invalid_request", error: expect.stringMatching(/^timeout: /) },
+    ],
+    [
+      "a variable that is none",
+      { code: "true", envs: { "A=B": "x" } },
+      { status: 400, code: "invalid_request", error: expect.stringMatching(/^envs/) },
+    ],
+    [
+      "an unknown runtime",
+      { code: "true", runtime: "cobol" },
+      { status: 400, code: "invalid_request", error: expect.stringMatching(/^runtime: .*shell.*node/) },
+    ],
+    [
+      "a NUL in the code",
+      { code: "echo \0" },
+      { status: 400, code: "invalid_request", error: expect.stringMatching(/^code: .*NUL/) },
+    ],
+    [
+      "a folder outside",
+      { code: "true", cwd: "../../.." },
+      { status: 403, code: "forbidden", error: expect.stringMatching(/^cwd: .*outside/) },
+    ],
+    [
+      "a folder that is not there",
+      { code: "true", cwd: "nowhere" },
+      { status: 400, code: "invalid_request", error: expect.stringMatching(/^cwd: .*does not exist/) },
+    ],
   ])("%s", async (_, body, expected) => {
     expect(await post(`/v2/sessions/${session}/run`, body)).toEqual(expected);
     expect(await post(`/v2/sessions/${session}/run/stream`, body)).toEqual(expected);
   });
 
   test("a body that is not JSON by its type", async () => {
-    expect(await post(`/v2/sessions/${session}/run`, '{"code":"true"}', { "content-type": "text/plain" })).toEqual({
+    expect(
+      await post(`/v2/sessions/${session}/run`, '{"code":"true"}', { "content-type": "text/plain" }),
+    ).toEqual({
       status: 415,
       code: "unsupported_media_type",
       error: "The body has to be JSON.",
@@ -113,7 +174,10 @@ describe("what is asked", () => {
 
   test("a body over the bound", async () => {
     const body = JSON.stringify({ content: "x".repeat(33 * 1024 * 1024) });
-    expect(await post(`/v2/sessions/${session}/input`, body)).toMatchObject({ status: 413, code: "too_large" });
+    expect(await post(`/v2/sessions/${session}/input`, body)).toMatchObject({
+      status: 413,
+      code: "too_large",
+    });
   });
 
   test("an unknown provider", async () => {
@@ -131,39 +195,68 @@ describe("what is asked", () => {
       error: "Session not found: this account has no session sess_x.",
     });
     expect(await post("/v2/sessions/sess_x/run", { code: "true" })).toMatchObject({ status: 404 });
-    expect(await said(cerver.call("GET", "/v2/computes/cmp_x"))).toMatchObject({ status: 404, code: "compute_not_found" });
+    expect(await said(cerver.call("GET", "/v2/computes/cmp_x"))).toMatchObject({
+      status: 404,
+      code: "compute_not_found",
+    });
     expect(await said(cerver.call("GET", "/v2/nothing"))).toMatchObject({ status: 404, code: "not_found" });
   });
 
   test("a session that has ended", async () => {
     const own = await cerver.session();
     await cerver.client.closeSession(own);
-    expect(await post(`/v2/sessions/${own}/run`, { code: "true" })).toMatchObject({ status: 410, code: "session_ended" });
+    expect(await post(`/v2/sessions/${own}/run`, { code: "true" })).toMatchObject({
+      status: 410,
+      code: "session_ended",
+    });
     expect(await post(`/v2/sessions/${own}/input`, { content: "x" })).toMatchObject({ status: 410 });
   });
 
   test("entries without content, and a status and a cursor that are none", async () => {
-    expect(await post(`/v2/sessions/${session}/transcript`, { entries: [{ role: "user", content: "" }] })).toEqual({
+    expect(
+      await post(`/v2/sessions/${session}/transcript`, { entries: [{ role: "user", content: "" }] }),
+    ).toEqual({
       status: 400,
       code: "invalid_request",
       error: "entries.0.content: may be empty only when kind is tool_use.",
     });
-    expect(await said(cerver.call("GET", "/v2/sessions?status=odd"))).toMatchObject({ status: 400, error: expect.stringContaining('"odd"') });
-    expect(await said(cerver.call("GET", "/v2/sessions?cursor=odd"))).toMatchObject({ status: 400, error: expect.stringContaining("cursor") });
-    expect(await said(cerver.call("GET", "/v2/sessions?limit=0"))).toMatchObject({ status: 400, error: expect.stringContaining("limit") });
+    expect(await said(cerver.call("GET", "/v2/sessions?status=odd"))).toMatchObject({
+      status: 400,
+      error: expect.stringContaining('"odd"'),
+    });
+    expect(await said(cerver.call("GET", "/v2/sessions?cursor=odd"))).toMatchObject({
+      status: 400,
+      error: expect.stringContaining("cursor"),
+    });
+    expect(await said(cerver.call("GET", "/v2/sessions?limit=0"))).toMatchObject({
+      status: 400,
+      error: expect.stringContaining("limit"),
+    });
   });
 
   test("another account's session is not found", async () => {
     const db = await openDatabase(join(cerver.folder, "data", "cerver.db"));
-    await db.insertInto("accounts").values({ id: "acct_other", name: "other", created_at: Date.now() }).execute();
+    await db
+      .insertInto("accounts")
+      .values({ id: "acct_other", name: "other", created_at: Date.now() })
+      .execute();
     const { ApiTokens } = await import("../src/gateway/account/api-tokens.js");
     const { key } = await new ApiTokens({ db }).create("acct_other", { label: "", scopes: ["admin"] });
     await db.destroy();
     const foreign = { authorization: `Bearer ${key}` };
-    expect(await said(cerver.call("GET", `/v2/sessions/${session}`, undefined, foreign))).toMatchObject({ status: 404 });
-    expect(await post(`/v2/sessions/${session}/run`, { code: "true" }, foreign)).toMatchObject({ status: 404, code: "session_not_found" });
-    expect(await said(cerver.call("DELETE", `/v2/sessions/${session}`, undefined, foreign))).toMatchObject({ status: 404 });
-    expect(await said(cerver.call("GET", `/v2/computes/${cerver.relay!.computeId}`, undefined, foreign))).toMatchObject({ status: 404 });
+    expect(await said(cerver.call("GET", `/v2/sessions/${session}`, undefined, foreign))).toMatchObject({
+      status: 404,
+    });
+    expect(await post(`/v2/sessions/${session}/run`, { code: "true" }, foreign)).toMatchObject({
+      status: 404,
+      code: "session_not_found",
+    });
+    expect(await said(cerver.call("DELETE", `/v2/sessions/${session}`, undefined, foreign))).toMatchObject({
+      status: 404,
+    });
+    expect(
+      await said(cerver.call("GET", `/v2/computes/${cerver.relay!.computeId}`, undefined, foreign)),
+    ).toMatchObject({ status: 404 });
     const hijack = await cerver.call(
       "POST",
       "/v2/computes/register",
@@ -181,9 +274,17 @@ describe("what is asked", () => {
     const response = await cerver.call("POST", `/v2/sessions/${own}/run`, { code: "true" });
     expect(response.status).toBe(429);
     expect(response.headers.get("retry-after")).toBe("1");
-    expect(await response.json()).toMatchObject({ code: "relay_full", retryable: true, hint: expect.stringContaining("--max-runs") });
+    expect(await response.json()).toMatchObject({
+      code: "relay_full",
+      retryable: true,
+      hint: expect.stringContaining("--max-runs"),
+    });
     await events.return(undefined);
-    await expect.poll(async () => (await cerver.client.run(own, { code: "true" }).catch(() => ({ status: "full" }))).status).toBe("succeeded");
+    await expect
+      .poll(
+        async () => (await cerver.client.run(own, { code: "true" }).catch(() => ({ status: "full" }))).status,
+      )
+      .toBe("succeeded");
     await relay.stop();
   });
 });
@@ -208,7 +309,7 @@ describe("what a gateway cannot start with", () => {
     const folder = await mkdtemp(join(tmpdir(), "cerver-bad-"));
     await writeFile(join(folder, "file"), "");
     await expect(start({ dataDir: join(folder, "file", "data") })).rejects.toMatchObject({
-      message: expect.stringMatching(/^The database .* cannot be made there \(ENOTDIR\)\.$/),
+      message: expect.stringMatching(/^The database .* cannot be made there \((?:ENOTDIR|EEXIST)\)\.$/),
       hint: expect.stringContaining("--data-dir"),
     });
     await writeFile(join(folder, "cerver.db"), "this is not a database, whatever its name says".repeat(100));
@@ -244,20 +345,35 @@ describe("a gateway without tokens", () => {
   test("serves the seed's bare calls to this machine, and nobody's web page", async () => {
     const open = await startCerver({ gateway: { noAuth: true } });
     const { url, port } = open.gateway;
-    const call = (path: string, init: RequestInit & { headers?: Record<string, string> } = {}) => fetch(url + path, init);
+    const call = (path: string, init: RequestInit & { headers?: Record<string, string> } = {}) =>
+      fetch(url + path, init);
     try {
       expect((await call("/gateway/providers")).status).toBe(200);
       const body = JSON.stringify({ task: "x" });
       const headers = { "content-type": "application/json" };
       expect((await call("/gateway/sessions", { method: "POST", body, headers })).status).toBe(201);
-      expect((await call("/gateway/sessions", { method: "POST", body, headers: { "content-type": "text/plain" } })).status).toBe(415);
-      expect((await call("/gateway/sessions", { method: "POST", body, headers: { ...headers, origin: "https://evil.example" } })).status).toBe(403);
+      expect(
+        (await call("/gateway/sessions", { method: "POST", body, headers: { "content-type": "text/plain" } }))
+          .status,
+      ).toBe(415);
+      expect(
+        (
+          await call("/gateway/sessions", {
+            method: "POST",
+            body,
+            headers: { ...headers, origin: "https://evil.example" },
+          })
+        ).status,
+      ).toBe(403);
       const { request } = await import("node:http");
       const rebound = await new Promise<number | undefined>((resolve) => {
-        request({ port, host: "127.0.0.1", path: "/gateway/sessions", headers: { host: "evil.example" } }, (response) => {
-          response.resume();
-          resolve(response.statusCode);
-        }).end();
+        request(
+          { port, host: "127.0.0.1", path: "/gateway/sessions", headers: { host: "evil.example" } },
+          (response) => {
+            response.resume();
+            resolve(response.statusCode);
+          },
+        ).end();
       });
       expect(rebound).toBe(403);
     } finally {

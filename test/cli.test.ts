@@ -18,11 +18,27 @@ test("--version prints the package's version", async () => {
 
 test("--help lists every verb, and each verb's help has an example", async () => {
   const { stdout } = await home.run(["--help"]);
-  const verbs = [...stdout.matchAll(/^ {2}([a-z-]+) (?:\[|<)/gm)].map((match) => match[1]!).filter((verb) => verb !== "help");
+  const verbs = [...stdout.matchAll(/^ {2}([a-z-]+) (?:\[|<)/gm)]
+    .map((match) => match[1]!)
+    .filter((verb) => verb !== "help");
   expect(verbs).toEqual([
-    "up", "run", "sessions", "peek", "export", "computes", "gateway", "relay", "mcp", "login", "logout", "whoami", "signin-link", "completion",
+    "up",
+    "run",
+    "sessions",
+    "peek",
+    "export",
+    "computes",
+    "gateway",
+    "relay",
+    "mcp",
+    "login",
+    "logout",
+    "whoami",
+    "signin-link",
+    "completion",
   ]);
-  for (const verb of verbs) expect((await home.run([verb, "--help"])).stdout, verb).toMatch(/Examples?[^\n]*:\n {2}\$ /);
+  for (const verb of verbs)
+    expect((await home.run([verb, "--help"])).stdout, verb).toMatch(/Examples?[^\n]*:\n {2}\$ /);
 });
 
 test.each([
@@ -45,7 +61,10 @@ test.each(["bash", "zsh"])("the completion for %s is a script that shell accepts
   if (shell !== "bash") return;
   const { spawnSync } = await import("node:child_process");
   const script = `${stdout}\nCOMP_WORDS=(cerver se); COMP_CWORD=1; _cerver; echo "\${COMPREPLY[@]}"`;
-  expect(spawnSync("bash", ["-c", script], { encoding: "utf8" })).toMatchObject({ status: 0, stdout: "sessions\n" });
+  expect(spawnSync("bash", ["-c", script], { encoding: "utf8" })).toMatchObject({
+    status: 0,
+    stdout: "sessions\n",
+  });
 });
 
 test("as cerver-mcp it is cerver mcp", async () => {
@@ -64,5 +83,7 @@ test("as cerver-mcp it is cerver mcp", async () => {
     encoding: "utf8",
     timeout: 15_000,
   });
-  expect(JSON.parse(stdout.split("\n")[0] || "{}")).toMatchObject({ result: { serverInfo: { name: "cerver" } } });
+  expect(JSON.parse(stdout.split("\n")[0] || "{}")).toMatchObject({
+    result: { serverInfo: { name: "cerver" } },
+  });
 });

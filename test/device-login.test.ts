@@ -8,7 +8,9 @@ import { GatewayClient } from "../src/client/gateway-client.js";
 import { deviceLogin } from "../src/login/device-login.js";
 import { type Cerver, startCerver } from "./harness.js";
 
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
+  existsSync,
+);
 
 let cerver: Cerver;
 beforeAll(async () => {
@@ -19,9 +21,13 @@ afterAll(() => cerver.stop());
 const device = (method: string, query = "", body?: unknown) =>
   fetch(`${cerver.gateway.url}/v2/auth/device${query}`, {
     method,
-    ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    ...(body !== undefined && {
+      body: JSON.stringify(body),
+      headers: { "content-type": "application/json" },
+    }),
   });
-const start = async (body: object = { machine_name: "a machine" }) => (await (await device("POST", "", body)).json()) as any;
+const start = async (body: object = { machine_name: "a machine" }) =>
+  (await (await device("POST", "", body)).json()) as any;
 const poll = async (code: string) => {
   const response = await device("GET", `?device_code=${encodeURIComponent(code)}`);
   return { status: response.status, body: (await response.json()) as any };
@@ -106,7 +112,11 @@ describe.skipIf(!CHROMIUM)("the person's side, in a real browser", () => {
     await page.getByRole("button", { name: "Approve" }).click();
     expect(await page.locator("h1").innerText()).toBe("Approved");
     const { body } = await poll(login.device_code);
-    expect(body).toMatchObject({ status: "approved", access_token: expect.stringMatching(/^ck_/), account_id: "acct_local" });
+    expect(body).toMatchObject({
+      status: "approved",
+      access_token: expect.stringMatching(/^ck_/),
+      account_id: "acct_local",
+    });
     expect(await poll(login.device_code)).toEqual({ status: 200, body: { error: "invalid_device_code" } });
     const client = new GatewayClient({ gatewayUrl: cerver.gateway.url, token: body.access_token });
     expect((await client.whoami()).scopes).toEqual(["run"]);
@@ -188,7 +198,8 @@ describe.skipIf(!CHROMIUM)("the person's side, in a real browser", () => {
     await page.goto(await own.gateway.createSigninLink());
     await page.getByRole("button", { name: "Sign in" }).click();
     const statuses: number[] = [];
-    for (let i = 0; i < 6; i++) statuses.push((await page.goto(`${own.gateway.url}/approve?code=BBBB-BBBB`))!.status());
+    for (let i = 0; i < 6; i++)
+      statuses.push((await page.goto(`${own.gateway.url}/approve?code=BBBB-BBBB`))!.status());
     expect(statuses).toEqual([404, 404, 404, 404, 404, 429]);
     expect(await page.locator("main").innerText()).toContain("Too many wrong codes");
     await own.stop();

@@ -39,7 +39,11 @@ async function connect(env: Record<string, string> = {}): Promise<Client> {
 
 const callTool = async (client: Client, name: string, args: object = {}) => {
   const result = (await client.callTool({ name, arguments: args as Record<string, unknown> })) as any;
-  return { text: result.content[0].text as string, data: result.structuredContent, isError: result.isError === true };
+  return {
+    text: result.content[0].text as string,
+    data: result.structuredContent,
+    isError: result.isError === true,
+  };
 };
 
 describe("cerver mcp", () => {
@@ -53,9 +57,24 @@ describe("cerver mcp", () => {
         gives: Object.keys(outputSchema?.properties ?? {}),
       })),
     ).toEqual([
-      { name: "cerver_session_list", readOnly: true, takes: ["status", "limit", "cursor"], gives: ["sessions", "next_cursor"] },
-      { name: "cerver_session_peek", readOnly: true, takes: ["session_id", "last_n", "before"], gives: ["session_id", "name", "status", "total", "entries", "before"] },
-      { name: "cerver_session_export", readOnly: true, takes: ["session_id", "format", "cursor"], gives: ["session_id", "format", "total", "text", "next_cursor"] },
+      {
+        name: "cerver_session_list",
+        readOnly: true,
+        takes: ["status", "limit", "cursor"],
+        gives: ["sessions", "next_cursor"],
+      },
+      {
+        name: "cerver_session_peek",
+        readOnly: true,
+        takes: ["session_id", "last_n", "before"],
+        gives: ["session_id", "name", "status", "total", "entries", "before"],
+      },
+      {
+        name: "cerver_session_export",
+        readOnly: true,
+        takes: ["session_id", "format", "cursor"],
+        gives: ["session_id", "format", "total", "text", "next_cursor"],
+      },
       { name: "secret_fetch", readOnly: true, takes: ["name"], gives: ["name", "value", "source"] },
     ]);
     for (const { description } of tools) expect(description!.length).toBeLessThan(2048);
@@ -66,7 +85,9 @@ describe("cerver mcp", () => {
     await cerver.client.run(id, { code: "echo built; exit 2" });
     const client = await connect();
     const list = await callTool(client, "cerver_session_list", { limit: 1 });
-    expect(list.data.sessions).toMatchObject([{ session_id: id, name: "fix the build", source: "agent-a", entries: 2 }]);
+    expect(list.data.sessions).toMatchObject([
+      { session_id: id, name: "fix the build", source: "agent-a", entries: 2 },
+    ]);
     expect(list.text).toContain(`${id}  ready  2 entries`);
     const peek = await callTool(client, "cerver_session_peek", { session_id: id, last_n: 2 });
     expect(peek.data).toMatchObject({
@@ -88,25 +109,39 @@ describe("cerver mcp", () => {
     await cerver.client.appendTranscript(id, [
       { role: "user", content: "begin" },
       { role: "assistant", content: giant },
-      ...Array.from({ length: 300 }, (_, i) => ({ role: "user" as const, content: `entry ${i} ${"x".repeat(500)}` })),
+      ...Array.from({ length: 300 }, (_, i) => ({
+        role: "user" as const,
+        content: `entry ${i} ${"x".repeat(500)}`,
+      })),
     ]);
     const client = await connect();
     let whole = "";
     let cursor: string | undefined;
     do {
-      const part = await callTool(client, "cerver_session_export", { session_id: id, format: "jsonl", ...(cursor && { cursor }) });
+      const part = await callTool(client, "cerver_session_export", {
+        session_id: id,
+        format: "jsonl",
+        ...(cursor && { cursor }),
+      });
       expect(part.text.length).toBeLessThan(40_000);
       whole += part.data.text;
       cursor = part.data.next_cursor;
     } while (cursor);
-    const entries = whole.trimEnd().split("\n").map((line) => JSON.parse(line));
+    const entries = whole
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     expect(entries.map((entry) => entry.seq)).toEqual(Array.from({ length: 302 }, (_, i) => i));
     expect(entries[1].content).toBe(giant);
 
     const seen: number[] = [];
     let before: number | undefined;
     do {
-      const peek = await callTool(client, "cerver_session_peek", { session_id: id, last_n: 200, ...(before !== undefined && { before }) });
+      const peek = await callTool(client, "cerver_session_peek", {
+        session_id: id,
+        last_n: 200,
+        ...(before !== undefined && { before }),
+      });
       expect(peek.text.length).toBeLessThan(60_000);
       seen.unshift(...peek.data.entries.map((entry: { seq: number }) => entry.seq));
       before = peek.data.before;
@@ -128,17 +163,44 @@ describe("cerver mcp", () => {
       expect(refused.text).not.toContain(cerver.token);
     }
     const missing = await callTool(client, "secret_fetch", { name: "NOT_THERE" });
-    expect(missing).toMatchObject({ isError: true, text: expect.stringContaining("Next step: Add NOT_THERE") });
+    expect(missing).toMatchObject({
+      isError: true,
+      text: expect.stringContaining("Next step: Add NOT_THERE"),
+    });
   });
 
   test.each([
     ["an unknown session", {}, "cerver_session_peek", { session_id: "sess_x" }, "Session not found"],
-    ["a cursor that is none", {}, "cerver_session_export", { session_id: "sess_x", cursor: "zzz" }, "cursor: "],
-    ["a wrong token", { CERVER_API_TOKEN: "ck_wrong" }, "cerver_session_list", {}, "wrong, expired or revoked"],
+    [
+      "a cursor that is none",
+      {},
+      "cerver_session_export",
+      { session_id: "sess_x", cursor: "zzz" },
+      "cursor: ",
+    ],
+    [
+      "a wrong token",
+      { CERVER_API_TOKEN: "ck_wrong" },
+      "cerver_session_list",
+      {},
+      "wrong, expired or revoked",
+    ],
     ["no token", { CERVER_API_TOKEN: "" }, "cerver_session_list", {}, "cerver has no token"],
-    ["a gateway that is down", { CERVER_GATEWAY_URL: "http://127.0.0.1:59998" }, "cerver_session_list", {}, "No gateway answers at"],
+    [
+      "a gateway that is down",
+      { CERVER_GATEWAY_URL: "http://127.0.0.1:59998" },
+      "cerver_session_list",
+      {},
+      "No gateway answers at",
+    ],
     ["a field of the wrong type", {}, "cerver_session_peek", { session_id: "x", last_n: "many" }, "last_n"],
-    ["an unknown backend", { CERVER_SECRETS_BACKEND: "vaultx" }, "secret_fetch", { name: "X" }, "no backend for"],
+    [
+      "an unknown backend",
+      { CERVER_SECRETS_BACKEND: "vaultx" },
+      "secret_fetch",
+      { name: "X" },
+      "no backend for",
+    ],
   ])("answers %s with a tool error that says what to do", async (_, env, tool, args, text) => {
     const result = await callTool(await connect(env), tool, args);
     expect(result.isError).toBe(true);
@@ -152,16 +214,27 @@ describe("cerver mcp", () => {
     });
     let stdout = "";
     child.stdout.on("data", (chunk) => (stdout += chunk));
-    const send = (message: object) => child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
-    send({ id: 1, method: "initialize", params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "t", version: "1" } } });
+    const send = (message: object) =>
+      child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+    send({
+      id: 1,
+      method: "initialize",
+      params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "t", version: "1" } },
+    });
     send({ method: "notifications/initialized" });
     send({ id: 2, method: "tools/list" });
     send({ id: 3, method: "tools/call", params: { name: "cerver_session_list", arguments: {} } });
     await expect.poll(() => stdout.trim().split("\n").length, { timeout: 15_000 }).toBe(3);
     child.stdin.end();
     expect(await new Promise((resolve) => child.once("exit", resolve))).toBe(0);
-    const messages = stdout.trim().split("\n").map((line) => JSON.parse(line));
+    const messages = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     expect(messages.map(({ id }) => id)).toEqual([1, 2, 3]);
-    expect(messages[0].result).toMatchObject({ protocolVersion: "2025-11-25", serverInfo: { name: "cerver" } });
+    expect(messages[0].result).toMatchObject({
+      protocolVersion: "2025-11-25",
+      serverInfo: { name: "cerver" },
+    });
   });
 });

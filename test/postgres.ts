@@ -1,5 +1,4 @@
-import { spawn } from "node:child_process";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { chown, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,7 +11,9 @@ function programs(): string | undefined {
         .sort((a, b) => Number(b) - Number(a))
         .map((version) => join(versions, version, "bin"))
     : [];
-  return [...folders, ...(process.env.PATH ?? "").split(":")].find((folder) => existsSync(join(folder, "initdb")));
+  return [...folders, ...(process.env.PATH ?? "").split(":")].find((folder) =>
+    existsSync(join(folder, "initdb")),
+  );
 }
 
 export const hasPostgres = programs() !== undefined;
@@ -27,7 +28,11 @@ export async function startPostgres(): Promise<{ url: string; stop(): Promise<vo
   const user = root ? { uid: id("-u"), gid: id("-g") } : {};
   if (root) await chown(folder, user.uid!, user.gid!);
   const data = join(folder, "data");
-  execFileSync(join(bin, "initdb"), ["-D", data, "-U", "cerver", "-A", "trust", "--no-sync", "-E", "UTF8"], { ...user, cwd: folder, stdio: "ignore" });
+  execFileSync(join(bin, "initdb"), ["-D", data, "-U", "cerver", "-A", "trust", "--no-sync", "-E", "UTF8"], {
+    ...user,
+    cwd: folder,
+    stdio: "ignore",
+  });
   const server = spawn(
     join(bin, "postgres"),
     ["-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"],

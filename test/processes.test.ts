@@ -43,10 +43,15 @@ describe("cerver up", () => {
     const { up, ready, client } = await startUp(["--name", "this-host"]);
     expect(Object.keys(ready)).toEqual(["gateway_url", "api_token", "compute_id", "dashboard_url"]);
     expect(up.stdout().split("\n")).toEqual([expect.any(String), ""]);
-    expect(await client.computes()).toMatchObject([{ compute_id: ready.compute_id, label: "this-host", status: "ready" }]);
+    expect(await client.computes()).toMatchObject([
+      { compute_id: ready.compute_id, label: "this-host", status: "ready" },
+    ]);
     const { session_id } = await client.createSession({});
     expect((await client.run(session_id, { code: "echo up" })).result.stdout).toBe("up\n");
-    const events = client.runStream(session_id, { code: "sleep 300 & setsid sleep 300 & sleep 300", timeout: 300 });
+    const events = client.runStream(session_id, {
+      code: "sleep 300 & setsid sleep 300 & sleep 300",
+      timeout: 300,
+    });
     await events.next();
 
     up.child.kill("SIGINT");
@@ -75,7 +80,8 @@ describe("cerver up", () => {
     const { up, ready } = await startUp();
     const data = join(home.folder, ".local/share/cerver");
     expect(statSync(data).mode & 0o777).toBe(0o700);
-    for (const file of ["cerver.db", "local.json"]) expect(statSync(join(data, file)).mode & 0o777).toBe(0o600);
+    for (const file of ["cerver.db", "local.json"])
+      expect(statSync(join(data, file)).mode & 0o777).toBe(0o600);
     for (const file of ["credentials.json", "computes.json"]) {
       expect(statSync(join(home.folder, ".config/cerver", file)).mode & 0o777).toBe(0o600);
     }
@@ -110,7 +116,9 @@ describe("cerver up", () => {
   test("says which folder it cannot write", async () => {
     const { code, stderr } = await home.run(["up", "--data-dir", "/proc/nothing/here"]);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^error: The data folder \/proc\/nothing\/here cannot be written \(ENOENT\)\.\nhint: /);
+    expect(stderr).toMatch(
+      /^error: The data folder \/proc\/nothing\/here cannot be written \(ENOENT\)\.\nhint: /,
+    );
   });
 });
 
@@ -119,7 +127,9 @@ describe("a gateway and a relay apart", () => {
     const gateway = home.start(["gateway", "--port", "0"]);
     const [, url] = await gateway.prints(/Gateway +(\S+)/);
     await gateway.prints(/Attach/);
-    const token = JSON.parse(readFileSync(join(home.folder, ".local/share/cerver/local.json"), "utf8")).api_token;
+    const token = JSON.parse(
+      readFileSync(join(home.folder, ".local/share/cerver/local.json"), "utf8"),
+    ).api_token;
     const client = new GatewayClient({ gatewayUrl: url!, token });
 
     const relay = home.start(["relay", "--gateway", url!], { CERVER_API_TOKEN: token });
@@ -136,7 +146,11 @@ describe("a gateway and a relay apart", () => {
     expect(await client.computes()).toMatchObject([{ compute_id: compute!.compute_id, status: "offline" }]);
     await expect(pending).rejects.toMatchObject({ code: "compute_lost" });
     const { transcript } = await client.session(session_id);
-    expect(transcript.at(-1)).toMatchObject({ kind: "tool_result", is_error: true, content: expect.stringContaining("outcome unknown") });
+    expect(transcript.at(-1)).toMatchObject({
+      kind: "tool_result",
+      is_error: true,
+      content: expect.stringContaining("outcome unknown"),
+    });
     await expect(client.run(session_id, { code: "true" })).rejects.toMatchObject({
       code: "compute_offline",
       hint: expect.stringContaining("cerver relay"),
@@ -159,12 +173,16 @@ describe("a gateway and a relay apart", () => {
     const first = home.start(["gateway", "--port", "0"]);
     const [, url] = await first.prints(/Gateway +(\S+)/);
     await first.prints(/Attach/);
-    const token = JSON.parse(readFileSync(join(home.folder, ".local/share/cerver/local.json"), "utf8")).api_token;
+    const token = JSON.parse(
+      readFileSync(join(home.folder, ".local/share/cerver/local.json"), "utf8"),
+    ).api_token;
     const client = new GatewayClient({ gatewayUrl: url!, token });
     const relay = home.start(["relay", "--gateway", url!], { CERVER_API_TOKEN: token });
     await relay.prints(/Compute: /);
     const { session_id } = await client.createSession({});
     await client.run(session_id, { code: "echo before > file" });
+    // A run is on the record a moment after its answer; whoever reads the session waits for it.
+    expect((await client.session(session_id)).transcriptTotal).toBe(2);
 
     first.child.kill("SIGKILL");
     await first.exited;
@@ -186,7 +204,9 @@ describe("a gateway and a relay apart", () => {
 
   test("two relays do not serve from one folder", async () => {
     const { ready } = await startUp();
-    const relay = await home.run(["relay", "--gateway", ready.gateway_url], { env: { CERVER_API_TOKEN: ready.api_token } });
+    const relay = await home.run(["relay", "--gateway", ready.gateway_url], {
+      env: { CERVER_API_TOKEN: ready.api_token },
+    });
     expect(relay.code).toBe(1);
     expect(relay.stderr).toMatch(/A relay of this machine runs already: process \d+, since /);
   });
@@ -195,20 +215,35 @@ describe("a gateway and a relay apart", () => {
 describe("cerver run", () => {
   test("streams to both descriptors and exits with the command's own code", async () => {
     const { ready } = await startUp();
-    expect(await home.run(["run", "echo out; echo err >&2; exit 7"])).toEqual({ code: 7, stdout: "out\n", stderr: "err\n" });
-    expect(await home.run(["run", "--node", "console.log(process.argv.length)"])).toMatchObject({ code: 0, stdout: "1\n" });
+    expect(await home.run(["run", "echo out; echo err >&2; exit 7"])).toEqual({
+      code: 7,
+      stdout: "out\n",
+      stderr: "err\n",
+    });
+    expect(await home.run(["run", "--node", "console.log(process.argv.length)"])).toMatchObject({
+      code: 0,
+      stdout: "1\n",
+    });
     expect((await home.run(["run", "--timeout", "300ms", "sleep 60"])).code).toBe(124);
     expect((await home.run(["run", "-", "-e", "A=b c"], { input: 'echo "$A"' })).stdout).toBe("b c\n");
     expect((await home.run(["run", "-i", "wc -c"], { input: "12345" })).stdout).toBe("5\n");
     const json = await home.run(["run", "--json", "exit 3"]);
-    expect({ code: json.code, status: JSON.parse(json.stdout).status }).toEqual({ code: 3, status: "failed" });
+    expect({ code: json.code, status: JSON.parse(json.stdout).status }).toEqual({
+      code: 3,
+      status: "failed",
+    });
     const piped = await home.run(["run", "--", "head -c 300000 /dev/zero | tr '\\0' z"]);
     expect(piped.stdout.length).toBe(300_000);
     // A session of its own is ended; one that is named goes on.
     const { sessions } = JSON.parse((await home.run(["sessions", "--json"])).stdout);
     expect(sessions.every((session: { status: string }) => session.status === "ended")).toBe(true);
-    const own = await new GatewayClient({ gatewayUrl: ready.gateway_url, token: ready.api_token }).createSession({});
-    expect((await home.run(["run", "--session", own.session_id.slice(0, 30), "pwd"])).stdout).toContain("/sandboxes/");
+    const own = await new GatewayClient({
+      gatewayUrl: ready.gateway_url,
+      token: ready.api_token,
+    }).createSession({});
+    expect((await home.run(["run", "--session", own.session_id.slice(0, 30), "pwd"])).stdout).toContain(
+      "/sandboxes/",
+    );
   });
 
   test("Ctrl-C ends the run's processes and exits 130", async () => {
@@ -221,7 +256,9 @@ describe("cerver run", () => {
   });
 
   test("exits 125 when there is nobody to ask", async () => {
-    const { code, stderr } = await home.run(["run", "true", "--gateway", "http://127.0.0.1:59999"], { env: { CERVER_API_TOKEN: "ck_x" } });
+    const { code, stderr } = await home.run(["run", "true", "--gateway", "http://127.0.0.1:59999"], {
+      env: { CERVER_API_TOKEN: "ck_x" },
+    });
     expect({ code, stderr }).toEqual({
       code: 125,
       stderr:
@@ -251,7 +288,9 @@ test("the other verbs: peek, export, computes, sessions, logout", async () => {
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const lines = (await home.run(["export", session_id, "--format", "jsonl"])).stdout.trimEnd().split("\n");
   expect(lines.map((line) => JSON.parse(line).seq)).toEqual([0, 1]);
-  expect((await home.run(["signin-link"])).stdout).toMatch(new RegExp(`^${ready.gateway_url}/signin\\?token=`));
+  expect((await home.run(["signin-link"])).stdout).toMatch(
+    new RegExp(`^${ready.gateway_url}/signin\\?token=`),
+  );
   expect((await home.run(["logout"])).stderr).toContain("revoked and forgotten");
   await expect(client.whoami()).rejects.toMatchObject({ code: "unauthenticated" });
   expect(existsSync(file)).toBe(true);

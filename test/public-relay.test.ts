@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { GatewayClient } from "../src/client/gateway-client.js";
-import { silentLogger } from "../src/util/logger.js";
-import { stayConnected } from "../src/relay/connection.js";
 import { createComputeApp } from "../src/relay/compute-app.js";
+import { stayConnected } from "../src/relay/connection.js";
 import { Sandboxes } from "../src/relay/host/sandboxes.js";
+import { silentLogger } from "../src/util/logger.js";
 import { type Cerver, startCerver } from "./harness.js";
 
 /** What a public relay registers with and answers, written down by hand from the public contract (sections 3.1 and 4). */
@@ -25,7 +25,9 @@ afterAll(() => cerver.stop());
 
 describe("a public relay at our gateway, which speaks only JSON frames", () => {
   test("registers, connects with its token in the query, runs, streams and ends", async () => {
-    const registered = (await (await cerver.call("POST", "/v2/computes/register", recording.register)).json()) as any;
+    const registered = (await (
+      await cerver.call("POST", "/v2/computes/register", recording.register)
+    ).json()) as any;
     expect(registered.compute_id).toBe(recording.register.compute_id);
     const url = `${cerver.gateway.url.replace("http", "ws")}/v2/connect/ws?compute_id=${registered.compute_id}&token=${cerver.token}`;
     const socket = new WebSocket(url);
@@ -37,7 +39,9 @@ describe("a public relay at our gateway, which speaks only JSON frames", () => {
       if (frame.type !== "request") return;
       const exchange = expected.shift()!;
       expect({ method: frame.method, path: frame.path }).toEqual(exchange.expect);
-      socket.send(JSON.stringify({ type: "response", request_id: frame.request_id, headers: {}, ...exchange.answer }));
+      socket.send(
+        JSON.stringify({ type: "response", request_id: frame.request_id, headers: {}, ...exchange.answer }),
+      );
     });
     await new Promise((resolve) => socket.once("message", resolve));
     expect(seen[0]).toMatchObject({ type: "connected" });
@@ -52,7 +56,10 @@ describe("a public relay at our gateway, which speaks only JSON frames", () => {
       result: { stdout: "hello from cerver\n", stderr: "", exit_code: 0 },
       stdout_bytes: 18,
     });
-    expect(seen.at(-1)).toMatchObject({ headers: { "content-type": "application/json" }, body: { code: "echo hello from cerver", timeout: 30 } });
+    expect(seen.at(-1)).toMatchObject({
+      headers: { "content-type": "application/json" },
+      body: { code: "echo hello from cerver", timeout: 30 },
+    });
     const events = [];
     for await (const event of cerver.client.runStream(session_id, { code: "exit 3" })) events.push(event);
     expect(events).toMatchObject([
@@ -61,12 +68,19 @@ describe("a public relay at our gateway, which speaks only JSON frames", () => {
       { type: "stderr", data: "err\n" },
       { type: "exit", exit_code: 3, status: "failed" },
     ]);
-    await expect(cerver.client.run(session_id, { code: "true" })).rejects.toMatchObject({ message: "Agent not found" });
+    await expect(cerver.client.run(session_id, { code: "true" })).rejects.toMatchObject({
+      message: "Agent not found",
+    });
     await cerver.client.closeSession(session_id);
     expect(expected).toEqual([]);
 
     // Nonsense in a frame is left out; the link stays.
-    for (const nonsense of ["not json", "{}", '{"type":"response"}', '{"type":"response","request_id":"404","status":200}']) {
+    for (const nonsense of [
+      "not json",
+      "{}",
+      '{"type":"response"}',
+      '{"type":"response","request_id":"404","status":200}',
+    ]) {
       socket.send(nonsense);
     }
     socket.send('{"type":"ping"}');
@@ -123,7 +137,10 @@ describe("our relay at a public gateway, which speaks only JSON frames", () => {
       signal: abort.signal,
     });
     const { socket, url, authorization } = await connected;
-    expect([url, authorization]).toEqual(["/v2/connect/ws?compute_id=comp_0123456789abcdef", "Bearer ck_secret"]);
+    expect([url, authorization]).toEqual([
+      "/v2/connect/ws?compute_id=comp_0123456789abcdef",
+      "Bearer ck_secret",
+    ]);
     let id = 0;
     const ask = (method: string, path: string, body?: unknown) =>
       new Promise<any>((resolve) => {
@@ -135,10 +152,25 @@ describe("our relay at a public gateway, which speaks only JSON frames", () => {
           resolve(frame);
         };
         socket.on("message", onMessage);
-        socket.send(JSON.stringify({ type: "request", request_id: requestId, method, path, headers: {}, body, timeout_ms: 1 }));
+        socket.send(
+          JSON.stringify({
+            type: "request",
+            request_id: requestId,
+            method,
+            path,
+            headers: {},
+            body,
+            timeout_ms: 1,
+          }),
+        );
       });
     const base = "/api/cerver/provider";
-    expect(await ask("GET", base)).toMatchObject({ type: "response", status: 200, headers: {}, body: { status: "ready" } });
+    expect(await ask("GET", base)).toMatchObject({
+      type: "response",
+      status: 200,
+      headers: {},
+      body: { status: "ready" },
+    });
     const { body } = await ask("POST", `${base}/sandboxes`, { engine: "shell", metadata: {} });
     const at = `${base}/sandboxes/${body.sandbox_id}`;
     expect(await ask("POST", `${at}/run`, { code: "echo $((6*7)); exit 2", timeout: 5 })).toMatchObject({
@@ -149,7 +181,10 @@ describe("our relay at a public gateway, which speaks only JSON frames", () => {
     expect(Object.keys(streamed)).toEqual(["text"]);
     expect(streamed.text).toContain('"data":"streamed\\n"');
     const large = await ask("POST", `${at}/run/stream`, { code: "head -c 3000000 /dev/zero" });
-    expect(large).toMatchObject({ status: 500, body: { error: expect.stringContaining("1 MiB"), hint: expect.any(String) } });
+    expect(large).toMatchObject({
+      status: 500,
+      body: { error: expect.stringContaining("1 MiB"), hint: expect.any(String) },
+    });
     expect(await ask("PURGE", at)).toMatchObject({ status: 405 });
     const pong = new Promise((resolve) => socket.once("message", resolve));
     socket.send('{"type":"ping"}');
@@ -187,14 +222,23 @@ describe("our relay at a public gateway, which speaks only JSON frames", () => {
     server.close();
     const computeId = (await cerver.client.registerCompute({ label: "refused" })).compute_id;
     await expect(
-      stayConnected({ ...options, gatewayUrl: cerver.gateway.url, computeId, signal: new AbortController().signal }),
+      stayConnected({
+        ...options,
+        gatewayUrl: cerver.gateway.url,
+        computeId,
+        signal: new AbortController().signal,
+      }),
     ).rejects.toMatchObject({ code: "unauthenticated", hint: expect.stringContaining("cerver relay") });
   });
 });
 
 test("a compute that is removed closes its relay's link for good, and its token ends", async () => {
   const relay = await cerver.attachRelay({ name: "removed" });
-  const failed = expect(relay.done).rejects.toMatchObject({ message: expect.stringContaining("was removed from its account") });
-  await new GatewayClient({ gatewayUrl: cerver.gateway.url, token: cerver.token }).deleteCompute(relay.computeId);
+  const failed = expect(relay.done).rejects.toMatchObject({
+    message: expect.stringContaining("was removed from its account"),
+  });
+  await new GatewayClient({ gatewayUrl: cerver.gateway.url, token: cerver.token }).deleteCompute(
+    relay.computeId,
+  );
   await failed;
 });

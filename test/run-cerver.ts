@@ -37,7 +37,11 @@ export async function newHome(): Promise<Home> {
   const running = new Set<Started>();
 
   const start: Home["start"] = (args, more = {}, cwd = folder) => {
-    const child = spawn(process.execPath, [BIN, ...args], { cwd, env: { ...env, ...more }, stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [BIN, ...args], {
+      cwd,
+      env: { ...env, ...more },
+      stdio: ["pipe", "pipe", "pipe"],
+    });
     let stdout = "";
     let stderr = "";
     child.stdout!.on("data", (chunk: Buffer) => (stdout += chunk));

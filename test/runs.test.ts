@@ -25,7 +25,9 @@ async function stream(request: RunRequestInput): Promise<RunEvent[]> {
 
 const output = (events: RunEvent[], name: "stdout" | "stderr") =>
   Buffer.concat(
-    events.flatMap((event) => (event.type === name ? [Buffer.from(event.data, event.encoding ?? "utf8")] : [])),
+    events.flatMap((event) =>
+      event.type === name ? [Buffer.from(event.data, event.encoding ?? "utf8")] : [],
+    ),
   );
 
 describe("POST /v2/sessions/:id/run", () => {
@@ -42,7 +44,9 @@ describe("POST /v2/sessions/:id/run", () => {
   });
 
   test("runs a real shell, with /dev/null as stdin", async () => {
-    const { result } = await run('readlink /proc/self/fd/0; for i in 1 2; do printf "%s" "$i"; done; echo; cat');
+    const { result } = await run(
+      'readlink /proc/self/fd/0; for i in 1 2; do printf "%s" "$i"; done; echo; cat',
+    );
     expect(result.stdout).toBe("/dev/null\n12\n");
   });
 
@@ -51,8 +55,12 @@ describe("POST /v2/sessions/:id/run", () => {
   });
 
   test("runs an ES module with top-level await", async () => {
-    const code = 'import os from "node:os"; console.log(await Promise.resolve(6 * 7), typeof os.cpus); process.exit(4)';
-    expect((await run({ code, runtime: "node" })).result).toMatchObject({ stdout: "42 function\n", exit_code: 4 });
+    const code =
+      'import os from "node:os"; console.log(await Promise.resolve(6 * 7), typeof os.cpus); process.exit(4)';
+    expect((await run({ code, runtime: "node" })).result).toMatchObject({
+      stdout: "42 function\n",
+      exit_code: 4,
+    });
   });
 
   test.each(["shell", "node"] as const)("runs %s text that is too long for an argument", async (runtime) => {
@@ -86,21 +94,32 @@ describe("POST /v2/sessions/:id/run", () => {
 
   test("returns bytes that are not text as base64, and says so", async () => {
     const { result, stdout_bytes } = await run("printf '\\377\\000\\376'");
-    expect({ ...result, stdout_bytes }).toMatchObject({ stdout: "/wD+", stdout_encoding: "base64", stdout_bytes: 3 });
+    expect({ ...result, stdout_bytes }).toMatchObject({
+      stdout: "/wD+",
+      stdout_encoding: "base64",
+      stdout_bytes: 3,
+    });
   });
 
   test("keeps the ends of 50 MB on both streams, with true counts", async () => {
     const bytes = 50_000_000;
     const code = `head -c ${bytes} /dev/zero | tr '\\0' a; echo END; { head -c ${bytes} /dev/zero | tr '\\0' b; } >&2`;
     const answer = await run({ code, timeout: 120 });
-    expect(answer).toMatchObject({ truncated: true, stdout_bytes: bytes + 4, stderr_bytes: bytes, status: "succeeded" });
+    expect(answer).toMatchObject({
+      truncated: true,
+      stdout_bytes: bytes + 4,
+      stderr_bytes: bytes,
+      status: "succeeded",
+    });
     expect(answer.result.stdout).toMatch(/^a+\n\[cerver: \d+ bytes left out here\]\na+END\n$/);
     expect(answer.result.stdout.length).toBeLessThan(1_100_000);
   }, 60_000);
 
   test("100 runs at once each get their own output", async () => {
     const answers = await Promise.all(
-      Array.from({ length: 100 }, (_, i) => run({ code: `echo ${i}; sleep 0.0${i % 10}; echo ${i} >&2`, timeout: 60 })),
+      Array.from({ length: 100 }, (_, i) =>
+        run({ code: `echo ${i}; sleep 0.0${i % 10}; echo ${i} >&2`, timeout: 60 }),
+      ),
     );
     expect(answers.map(({ result }) => result.stdout + result.stderr)).toEqual(
       Array.from({ length: 100 }, (_, i) => `${i}\n${i}\n`),
@@ -112,10 +131,13 @@ describe("POST /v2/sessions/:id/run", () => {
 describe("the end of a run is the end of its processes", () => {
   const pidsIn = (text: string) => [...text.matchAll(/pid=(\d+)/g)].map((match) => Number(match[1]));
   const gone = (pids: number[]) =>
-    expect.poll(async () => (await Promise.all(pids.map(isAlive))).filter(Boolean), { timeout: 8_000 }).toEqual([]);
+    expect
+      .poll(async () => (await Promise.all(pids.map(isAlive))).filter(Boolean), { timeout: 8_000 })
+      .toEqual([]);
 
   test("a timeout is an answer: 124, timed_out, and nobody left", async () => {
-    const code = 'echo pid=$$; sleep 300 & echo pid=$!; (trap "" TERM; echo pid=$(sh -c \'echo $PPID\'); sleep 300) & wait';
+    const code =
+      "echo pid=$$; sleep 300 & echo pid=$!; (trap \"\" TERM; echo pid=$(sh -c 'echo $PPID'); sleep 300) & wait";
     const { status, result } = await run({ code, timeout: 0.6 });
     expect({ status, code: result.exit_code }).toEqual({ status: "timed_out", code: 124 });
     const pids = pidsIn(result.stdout);
@@ -165,7 +187,11 @@ describe("the end of a run is the end of its processes", () => {
   test("a caller of run who hangs up ends it, too", async () => {
     const file = join(cerver.folder, "hung-up.pid");
     const abort = new AbortController();
-    const answer = cerver.client.run(session, { code: `echo $$ > ${file}; sleep 300`, timeout: 300 }, abort.signal);
+    const answer = cerver.client.run(
+      session,
+      { code: `echo $$ > ${file}; sleep 300`, timeout: 300 },
+      abort.signal,
+    );
     answer.catch(() => {});
     await expect.poll(() => readFile(file, "utf8").catch(() => ""), { timeout: 8_000 }).not.toBe("");
     abort.abort();
@@ -221,9 +247,14 @@ describe("POST /v2/sessions/:id/run/stream", () => {
   });
 
   test("is NDJSON for those who ask for it", async () => {
-    const response = await cerver.call("POST", `/v2/sessions/${session}/run/stream`, { code: "echo hi" }, {
-      accept: "application/x-ndjson",
-    });
+    const response = await cerver.call(
+      "POST",
+      `/v2/sessions/${session}/run/stream`,
+      { code: "echo hi" },
+      {
+        accept: "application/x-ndjson",
+      },
+    );
     expect(response.headers.get("content-type")).toBe("application/x-ndjson");
     const lines = (await response.text()).trimEnd().split("\n");
     expect(lines.map((line) => JSON.parse(line).type)).toEqual(["start", "stdout", "exit"]);
@@ -238,12 +269,15 @@ describe("POST /v2/sessions/:id/run/stream", () => {
   test("carries binary output, and says that it does", async () => {
     const events = await stream({ code: "head -c 100000 /dev/urandom > random; cat random" });
     const { result } = await run("sha256sum < random");
-    expect(createHash("sha256").update(output(events, "stdout")).digest("hex")).toBe(result.stdout.slice(0, 64));
+    expect(createHash("sha256").update(output(events, "stdout")).digest("hex")).toBe(
+      result.stdout.slice(0, 64),
+    );
     expect(events.some((event) => "encoding" in event && event.encoding === "base64")).toBe(true);
   });
 
   test("carries 50 MB on both streams without losing a byte", async () => {
-    const code = "head -c 50000000 /dev/zero | tr '\\0' o & head -c 50000000 /dev/zero | tr '\\0' e >&2 & wait";
+    const code =
+      "head -c 50000000 /dev/zero | tr '\\0' o & head -c 50000000 /dev/zero | tr '\\0' e >&2 & wait";
     const hashes = { stdout: createHash("sha256"), stderr: createHash("sha256") };
     const bytes = { stdout: 0, stderr: 0 };
     for await (const event of cerver.client.runStream(session, { code, timeout: 120 })) {
@@ -254,7 +288,8 @@ describe("POST /v2/sessions/:id/run/stream", () => {
       hashes[event.type].update(data);
     }
     expect(bytes).toEqual({ stdout: 50_000_000, stderr: 50_000_000 });
-    const expected = (letter: string) => createHash("sha256").update(Buffer.alloc(50_000_000, letter)).digest("hex");
+    const expected = (letter: string) =>
+      createHash("sha256").update(Buffer.alloc(50_000_000, letter)).digest("hex");
     expect(hashes.stdout.digest("hex")).toBe(expected("o"));
     expect(hashes.stderr.digest("hex")).toBe(expected("e"));
   }, 120_000);
@@ -281,11 +316,28 @@ describe("POST /v2/sessions/:id/run/stream", () => {
 
 test("each run is on the transcript: the call, then the result, with the run's id", async () => {
   const own = await cerver.session();
-  const { run_id } = await cerver.client.run(own, { code: "echo seen; exit 2", envs: { SECRET_VALUE: "hush" } });
+  const { run_id } = await cerver.client.run(own, {
+    code: "echo seen; exit 2",
+    envs: { SECRET_VALUE: "hush" },
+  });
   const { transcript } = await cerver.client.session(own);
   expect(transcript).toMatchObject([
-    { seq: 0, role: "assistant", kind: "tool_use", tool_name: "shell", run_id, tool_input: { code: "echo seen; exit 2" } },
-    { seq: 1, role: "tool", kind: "tool_result", run_id, is_error: true, content: expect.stringMatching(/^seen\n\[exit 2, /) },
+    {
+      seq: 0,
+      role: "assistant",
+      kind: "tool_use",
+      tool_name: "shell",
+      run_id,
+      tool_input: { code: "echo seen; exit 2" },
+    },
+    {
+      seq: 1,
+      role: "tool",
+      kind: "tool_result",
+      run_id,
+      is_error: true,
+      content: expect.stringMatching(/^seen\n\[exit 2, /),
+    },
   ]);
   expect(JSON.stringify(transcript)).not.toContain("hush");
 });

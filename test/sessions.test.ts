@@ -18,8 +18,18 @@ describe("creating a session", () => {
       cerver.call("POST", "/v2/sessions", {
         task: "Boot a preview environment for a Next.js repo",
         workload: "preview",
-        repo: { name: "branch-monkey", framework: "nextjs", languages: ["typescript"], signals: ["needs-preview"] },
-        requirements: { runtime: "node", package_install: true, persistence_level: "medium", timeout_minutes: 20 },
+        repo: {
+          name: "branch-monkey",
+          framework: "nextjs",
+          languages: ["typescript"],
+          signals: ["needs-preview"],
+        },
+        requirements: {
+          runtime: "node",
+          package_install: true,
+          persistence_level: "medium",
+          timeout_minutes: 20,
+        },
         policy: { mode: "balanced", allowed_providers: ["p69", "e2b"], max_startup_ms: 2000 },
         session_name: "preview-session",
       }),
@@ -95,8 +105,12 @@ describe("creating a session", () => {
       code: "no_compute",
       report: {
         recommended_provider: "p69",
-        candidates: expect.arrayContaining([expect.objectContaining({ provider: "vercel", executable: false })]),
-        next_steps: expect.arrayContaining([`Use what is ready: "target_compute_id": "${cerver.relay!.computeId}"`]),
+        candidates: expect.arrayContaining([
+          expect.objectContaining({ provider: "vercel", executable: false }),
+        ]),
+        next_steps: expect.arrayContaining([
+          `Use what is ready: "target_compute_id": "${cerver.relay!.computeId}"`,
+        ]),
       },
     });
   });
@@ -132,7 +146,8 @@ describe("creating a session", () => {
 describe("reading sessions", () => {
   test("lists newest first, by pages, without transcripts", async () => {
     const ids: string[] = [];
-    for (let i = 0; i < 5; i++) ids.unshift(await cerver.session({ compute: null, metadata: { source: "paging" } }));
+    for (let i = 0; i < 5; i++)
+      ids.unshift(await cerver.session({ compute: null, metadata: { source: "paging" } }));
     const seen: string[] = [];
     let cursor: string | undefined;
     do {
@@ -193,23 +208,36 @@ describe("writing transcripts", () => {
     expect(transcript.map((entry) => entry.seq)).toEqual(Array.from({ length: 200 }, (_, i) => i));
     for (let writer = 0; writer < 20; writer++) {
       const own = transcript.filter((entry) => entry.content.startsWith(`${writer}.`));
-      expect(own.map((entry) => entry.content)).toEqual(Array.from({ length: 10 }, (_, i) => `${writer}.${i}`));
+      expect(own.map((entry) => entry.content)).toEqual(
+        Array.from({ length: 10 }, (_, i) => `${writer}.${i}`),
+      );
     }
   });
 
   test("appends an entry with an idempotency key once, and an equal one without a key again", async () => {
     const id = await cerver.session({ compute: null });
     const entry = { role: "assistant" as const, content: "done", idempotency_key: "turn-1" };
-    expect(await cerver.client.appendTranscript(id, [entry, entry])).toMatchObject({ appended: 1, transcript_total: 1 });
-    expect(await cerver.client.appendTranscript(id, [entry])).toMatchObject({ appended: 0, transcript_total: 1 });
+    expect(await cerver.client.appendTranscript(id, [entry, entry])).toMatchObject({
+      appended: 1,
+      transcript_total: 1,
+    });
+    expect(await cerver.client.appendTranscript(id, [entry])).toMatchObject({
+      appended: 0,
+      transcript_total: 1,
+    });
     const { idempotency_key: _, ...plain } = entry;
-    expect(await cerver.client.appendTranscript(id, [plain, plain])).toMatchObject({ appended: 2, transcript_total: 3 });
+    expect(await cerver.client.appendTranscript(id, [plain, plain])).toMatchObject({
+      appended: 2,
+      transcript_total: 3,
+    });
     expect((await cerver.client.session(id)).transcript.map((e) => e.seq)).toEqual([0, 1, 2]);
   });
 
   test("takes input as one user entry, and counts it", async () => {
     const id = await cerver.session({ compute: null });
-    const { status, body } = await json(cerver.call("POST", `/v2/sessions/${id}/input`, { content: "hello", role: "user" }));
+    const { status, body } = await json(
+      cerver.call("POST", `/v2/sessions/${id}/input`, { content: "hello", role: "user" }),
+    );
     expect({ status, body }).toMatchObject({ status: 200, body: { appended: 1, transcript_total: 1 } });
     const record = await cerver.client.session(id);
     expect(record.transcript).toMatchObject([{ role: "user", kind: "text", content: "hello" }]);

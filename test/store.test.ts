@@ -2,13 +2,13 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ApiTokens } from "../src/gateway/account/api-tokens.js";
 import { Accounts } from "../src/gateway/account/accounts.js";
-import { MIGRATIONS } from "../src/gateway/store/migrations/index.js";
-import { openDatabase } from "../src/gateway/store/database.js";
-import { hasNodeSqlite, openSqlite } from "../src/gateway/store/sqlite.js";
-import type { Database } from "../src/gateway/store/schema.js";
+import { ApiTokens } from "../src/gateway/account/api-tokens.js";
 import { Transcripts } from "../src/gateway/session/transcripts.js";
+import { openDatabase } from "../src/gateway/store/database.js";
+import { MIGRATIONS } from "../src/gateway/store/migrations/index.js";
+import type { Database } from "../src/gateway/store/schema.js";
+import { hasNodeSqlite, openSqlite } from "../src/gateway/store/sqlite.js";
 import { newId } from "../src/protocol/ids.js";
 import { hasPostgres, startPostgres } from "./postgres.js";
 
@@ -71,14 +71,25 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
       .execute();
     return id;
   };
-  const read = (id: string) => db.selectFrom("sessions").selectAll().where("id", "=", id).executeTakeFirstOrThrow();
+  const read = (id: string) =>
+    db.selectFrom("sessions").selectAll().where("id", "=", id).executeTakeFirstOrThrow();
 
   test("gives back what it was given", async () => {
     const name = `emoji 😀, quote ' ", newline \n, ${"long ".repeat(200_000)}`;
     const id = await newSession(name);
     const big = 2 ** 53 - 1;
-    await db.updateTable("sessions").set({ created_at: big, provision_time_ms: 1.5, task: null }).where("id", "=", id).execute();
-    expect(await read(id)).toMatchObject({ name, created_at: big, provision_time_ms: 1.5, task: null, exec_count: 0 });
+    await db
+      .updateTable("sessions")
+      .set({ created_at: big, provision_time_ms: 1.5, task: null })
+      .where("id", "=", id)
+      .execute();
+    expect(await read(id)).toMatchObject({
+      name,
+      created_at: big,
+      provision_time_ms: 1.5,
+      task: null,
+      exec_count: 0,
+    });
     const row = await read(id);
     expect(Object.getPrototypeOf(row)).toBe(Object.prototype);
     expect(Object.keys(row)).not.toContain("_metadata");
@@ -94,7 +105,9 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
 
   test("refuses what breaks a rule, and a transaction that fails leaves nothing", async () => {
     const id = await newSession();
-    await expect(db.insertInto("accounts").values({ id: "acct_local", name: "", created_at: 0 }).execute()).rejects.toThrow();
+    await expect(
+      db.insertInto("accounts").values({ id: "acct_local", name: "", created_at: 0 }).execute(),
+    ).rejects.toThrow();
     await expect(
       db.transaction().execute(async (tx) => {
         await tx.updateTable("sessions").set({ name: "changed" }).where("id", "=", id).execute();
@@ -103,7 +116,10 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
     ).rejects.toThrow("stop");
     expect((await read(id)).name).toBe("a session");
     await expect(
-      db.insertInto("sessions").values({ ...(await read(id)), id: "x", account_id: "acct_nobody" }).execute(),
+      db
+        .insertInto("sessions")
+        .values({ ...(await read(id)), id: "x", account_id: "acct_nobody" })
+        .execute(),
     ).rejects.toThrow();
   });
 
@@ -111,7 +127,9 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
     const id = await newSession();
     await new Transcripts({ db }).append(id, [{ role: "user", kind: "text", content: "x" }]);
     await db.deleteFrom("sessions").where("id", "=", id).execute();
-    expect(await db.selectFrom("transcript_entries").selectAll().where("session_id", "=", id).execute()).toEqual([]);
+    expect(
+      await db.selectFrom("transcript_entries").selectAll().where("session_id", "=", id).execute(),
+    ).toEqual([]);
   });
 
   test("numbers a transcript without gaps while many write, keys once each", async () => {
@@ -146,7 +164,9 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
   test("opens again with everything there, and refuses a database from a newer version", async () => {
     const id = await newSession("kept");
     const again = await store.open();
-    expect(await again.selectFrom("sessions").select("name").where("id", "=", id).executeTakeFirst()).toEqual({ name: "kept" });
+    expect(await again.selectFrom("sessions").select("name").where("id", "=", id).executeTakeFirst()).toEqual(
+      { name: "kept" },
+    );
     await again
       .withTables<{ kysely_migration: { name: string; timestamp: string } }>()
       .insertInto("kysely_migration")
@@ -160,33 +180,36 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
 describe("a database file of an earlier version", () => {
   const fixtures = join(import.meta.dirname, "fixtures", "databases");
 
-  test.each(["0.1.0.sql", "0.1.0-first-migration-only.sql"])("%s is upgraded, and what was in it is there", async (name) => {
-    const folder = await mkdtemp(join(tmpdir(), "cerver-old-"));
-    const file = join(folder, "cerver.db");
-    const old = await openSqlite(file);
-    const { default: Libsql } = (await import("libsql")) as any;
-    old.close();
-    const raw = new Libsql(file);
-    raw.exec(await readFile(join(fixtures, name), "utf8"));
-    raw.close();
-    const db = await openDatabase(file);
-    expect(await db.selectFrom("accounts").select("id").execute()).toEqual([{ id: "acct_local" }]);
-    const done = await db
-      .withTables<{ kysely_migration: { name: string } }>()
-      .selectFrom("kysely_migration")
-      .select("name")
-      .orderBy("name")
-      .execute();
-    expect(done.map((row) => row.name)).toEqual(Object.keys(MIGRATIONS));
-    if (name === "0.1.0.sql") {
-      const [session] = await db.selectFrom("sessions").selectAll().execute();
-      expect(session).toMatchObject({ name: "from 0.1.0", entry_count: 2 });
-      const entries = await new Transcripts({ db }).read(session!.id, {});
-      expect(entries.map((entry) => entry.content)).toEqual(["it's old", "😀"]);
-    }
-    await db.destroy();
-    await rm(folder, { recursive: true });
-  });
+  test.each(["0.1.0.sql", "0.1.0-first-migration-only.sql"])(
+    "%s is upgraded, and what was in it is there",
+    async (name) => {
+      const folder = await mkdtemp(join(tmpdir(), "cerver-old-"));
+      const file = join(folder, "cerver.db");
+      const old = await openSqlite(file);
+      const { default: Libsql } = (await import("libsql")) as any;
+      old.close();
+      const raw = new Libsql(file);
+      raw.exec(await readFile(join(fixtures, name), "utf8"));
+      raw.close();
+      const db = await openDatabase(file);
+      expect(await db.selectFrom("accounts").select("id").execute()).toEqual([{ id: "acct_local" }]);
+      const done = await db
+        .withTables<{ kysely_migration: { name: string } }>()
+        .selectFrom("kysely_migration")
+        .select("name")
+        .orderBy("name")
+        .execute();
+      expect(done.map((row) => row.name)).toEqual(Object.keys(MIGRATIONS));
+      if (name === "0.1.0.sql") {
+        const [session] = await db.selectFrom("sessions").selectAll().execute();
+        expect(session).toMatchObject({ name: "from 0.1.0", entry_count: 2 });
+        const entries = await new Transcripts({ db }).read(session!.id, {});
+        expect(entries.map((entry) => entry.content)).toEqual(["it's old", "😀"]);
+      }
+      await db.destroy();
+      await rm(folder, { recursive: true });
+    },
+  );
 
   test("there is one for every release", async () => {
     const { version } = JSON.parse(await readFile(join(import.meta.dirname, "../package.json"), "utf8"));

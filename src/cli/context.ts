@@ -1,6 +1,6 @@
 import type { GatewayClient } from "../client/gateway-client.js";
-import type { GatewayChoice } from "../login/gateway-choice.js";
 import type { CredentialStore } from "../login/credential-store.js";
+import type { GatewayChoice } from "../login/gateway-choice.js";
 import { CerverError } from "../protocol/errors.js";
 import { type CerverPaths, cerverPaths, type Env } from "../util/paths.js";
 import { VERSION } from "../util/version.js";
@@ -29,7 +29,13 @@ export function cliContext(process: NodeJS.Process): CliContext {
   };
   const gateway = async (flag: string | undefined) => {
     const { chooseGateway } = await import("../login/gateway-choice.js");
-    return chooseGateway({ flag, env, cwd: process.cwd(), configDir: paths.config, credentials: await credentials() });
+    return chooseGateway({
+      flag,
+      env,
+      cwd: process.cwd(),
+      configDir: paths.config,
+      credentials: await credentials(),
+    });
   };
   return {
     env,
@@ -43,7 +49,9 @@ export function cliContext(process: NodeJS.Process): CliContext {
       const { gatewayUrl, token, tokenWithheld } = await gateway(flag);
       if (token === undefined) {
         throw new CerverError("unauthenticated", `There is no token for the gateway ${gatewayUrl}.`, {
-          hint: tokenWithheld ?? `Log in with \`cerver login --gateway ${gatewayUrl}\`, or start your own with \`cerver up\`.`,
+          hint:
+            tokenWithheld ??
+            `Log in with \`cerver login --gateway ${gatewayUrl}\`, or start your own with \`cerver up\`.`,
         });
       }
       const { GatewayClient } = await import("../client/gateway-client.js");

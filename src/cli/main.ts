@@ -50,7 +50,10 @@ export function createProgram(context: CliContext): Command {
       writeErr: (text) => context.out.stderr.write(text),
     })
     .exitOverride()
-    .addHelpText("after", "\nStart here:\n  $ cerver up                  a gateway and this machine, together\n  $ cerver run 'echo hello'    in another terminal");
+    .addHelpText(
+      "after",
+      "\nStart here:\n  $ cerver up                  a gateway and this machine, together\n  $ cerver run 'echo hello'    in another terminal",
+    );
   const commands = [
     upCommand,
     runCommand,
@@ -85,7 +88,9 @@ function report(error: unknown, { out, env }: CliContext, verb: string | undefin
     if (error.hint) out.say(`hint: ${error.hint}`);
     return failed;
   }
-  out.say(`error: something unexpected went wrong: ${error instanceof Error ? error.message : String(error)}`);
+  out.say(
+    `error: something unexpected went wrong: ${error instanceof Error ? error.message : String(error)}`,
+  );
   if (env.CERVER_LOG === "debug" && error instanceof Error) out.say(error.stack ?? "");
   else out.say("hint: run it again with CERVER_LOG=debug to see where.");
   return failed;

@@ -1,5 +1,5 @@
-import { InvalidArgumentError } from "commander";
 import { resolve } from "node:path";
+import { InvalidArgumentError } from "commander";
 
 /** A whole number within bounds, for an option. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
@@ -39,5 +39,8 @@ export function collectVariables(value: string, before: Record<string, string> =
 }
 
 /** What every command that speaks to a gateway takes. */
-export const GATEWAY_OPTION = ["--gateway <url>", "the gateway to speak to (else CERVER_GATEWAY_URL, .cerver.json, your settings)"] as const;
+export const GATEWAY_OPTION = [
+  "--gateway <url>",
+  "the gateway to speak to (else CERVER_GATEWAY_URL, .cerver.json, your settings)",
+] as const;
 export const JSON_OPTION = ["--json", "print JSON"] as const;

@@ -33,7 +33,9 @@ export class Output {
   /** Columns as wide as their longest cell. Cells come from anywhere, so they are made harmless first. */
   table(head: readonly string[], rows: readonly (readonly string[])[]): void {
     const safe = rows.map((row) => row.map(printable));
-    const widths = head.map((title, column) => Math.max(title.length, ...safe.map((row) => row[column]!.length)));
+    const widths = head.map((title, column) =>
+      Math.max(title.length, ...safe.map((row) => row[column]!.length)),
+    );
     const format = (row: readonly string[]) =>
       row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]!))).join("  ");
     this.line(this.dim(format(head)));

@@ -38,7 +38,9 @@ async function chooseAsDefault({ paths, out }: CliContext, url: string): Promise
   const config = await readUserConfig(paths.config);
   if (config.gateway_url === url) return;
   if (config.gateway_url !== undefined && config.gateway_set_by !== "up") {
-    out.say(`Commands go on speaking to ${config.gateway_url}, where you logged in; for this one add --gateway ${url}.`);
+    out.say(
+      `Commands go on speaking to ${config.gateway_url}, where you logged in; for this one add --gateway ${url}.`,
+    );
     return;
   }
   await writeUserConfig(paths.config, { ...config, gateway_url: url, gateway_set_by: "up" });

@@ -4,8 +4,8 @@ import {
   Compute,
   ComputeList,
   type HeartbeatRequest,
-  RegisteredCompute,
   type RegisterComputeRequest,
+  RegisteredCompute,
 } from "../protocol/computes.js";
 import { DeviceLogin, DevicePollAnswer, type StartDeviceLoginRequest } from "../protocol/device-login.js";
 import { CerverError } from "../protocol/errors.js";
@@ -57,7 +57,12 @@ export class GatewayClient {
   readonly #userAgent: string;
   readonly #timeoutMs: number;
 
-  constructor({ gatewayUrl, token, userAgent = "cerver", timeoutMs = CALL_TIMEOUT_MS }: GatewayClientOptions) {
+  constructor({
+    gatewayUrl,
+    token,
+    userAgent = "cerver",
+    timeoutMs = CALL_TIMEOUT_MS,
+  }: GatewayClientOptions) {
     this.gatewayUrl = checkedUrl(gatewayUrl);
     this.#token = token;
     this.#userAgent = userAgent;
@@ -91,9 +96,13 @@ export class GatewayClient {
   }
   /** One poll. The contract's words come as an answer whatever their status; anything else is a failure. */
   async pollDeviceLogin(deviceCode: string, signal?: AbortSignal): Promise<DevicePollAnswer> {
-    const response = await this.#send("GET", "/v2/auth/device", { query: { device_code: deviceCode }, signal });
+    const response = await this.#send("GET", "/v2/auth/device", {
+      query: { device_code: deviceCode },
+      signal,
+    });
     const answer = DevicePollAnswer.safeParse(await response.json().catch(() => undefined));
-    if (answer.success && (answer.data.error ?? answer.data.status ?? answer.data.access_token)) return answer.data;
+    if (answer.success && (answer.data.error ?? answer.data.status ?? answer.data.access_token))
+      return answer.data;
     throw notOurs(this.gatewayUrl);
   }
 
@@ -170,7 +179,12 @@ export class GatewayClient {
     throw outcomeUnknown(undefined);
   }
 
-  async #json<S extends z.ZodType>(method: string, path: string, schema: S, call: Call = {}): Promise<z.output<S>> {
+  async #json<S extends z.ZodType>(
+    method: string,
+    path: string,
+    schema: S,
+    call: Call = {},
+  ): Promise<z.output<S>> {
     const answer = schema.safeParse(await this.#raw(method, path, call));
     if (answer.success) return answer.data;
     throw notOurs(this.gatewayUrl, answer.error);
@@ -189,7 +203,8 @@ export class GatewayClient {
   async #send(method: string, path: string, call: Call = {}): Promise<Response> {
     const { body, query = {}, signal, timeoutMs = this.#timeoutMs, accept = "application/json" } = call;
     const url = new URL(this.gatewayUrl + path);
-    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
+    for (const [name, value] of Object.entries(query))
+      if (value !== undefined) url.searchParams.set(name, String(value));
     const signals = [signal, timeoutMs === null ? undefined : AbortSignal.timeout(timeoutMs)].filter(
       (one) => one !== undefined,
     );
@@ -221,25 +236,34 @@ function sessionPath(id: string, rest = ""): string {
 function checkedUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
-    throw new CerverError("invalid_request", `"${text.replace(/\/\/.*@/, "//…@")}" is not the address of a gateway.`, {
-      hint: "Give it as http://host:port or https://host, without a name or password in it.",
-    });
+    throw new CerverError(
+      "invalid_request",
+      `"${text.replace(/\/\/.*@/, "//…@")}" is not the address of a gateway.`,
+      {
+        hint: "Give it as http://host:port or https://host, without a name or password in it.",
+      },
+    );
   }
   return url.origin + url.pathname.replace(/\/+$/, "");
 }
 
 async function failure(response: Response): Promise<CerverError> {
   if (response.status >= 300 && response.status < 400) {
-    return new CerverError("provider_failed", `The gateway sends callers on to ${response.headers.get("location")}.`, {
-      hint: "Use that address with --gateway if you trust it.",
-    });
+    return new CerverError(
+      "provider_failed",
+      `The gateway sends callers on to ${response.headers.get("location")}.`,
+      {
+        hint: "Use that address with --gateway if you trust it.",
+      },
+    );
   }
   return CerverError.fromBody(response.status, await response.json().catch(() => undefined));
 }
 
 function unreachable(gatewayUrl: string, error: unknown): CerverError {
   const { name, cause } = error as { name?: string; cause?: { code?: string; message?: string } };
-  const why = name === "TimeoutError" ? "no answer in time" : (cause?.code ?? cause?.message ?? "no connection");
+  const why =
+    name === "TimeoutError" ? "no answer in time" : (cause?.code ?? cause?.message ?? "no connection");
   return new CerverError("gateway_unreachable", `No gateway answers at ${gatewayUrl} (${why}).`, {
     hint: "Start one with `cerver up`, or name another with --gateway or CERVER_GATEWAY_URL.",
     cause: error,
@@ -247,10 +271,14 @@ function unreachable(gatewayUrl: string, error: unknown): CerverError {
 }
 
 function notOurs(gatewayUrl: string, cause?: unknown): CerverError {
-  return new CerverError("provider_failed", `What answers at ${gatewayUrl} does not answer like a cerver gateway.`, {
-    hint: "Check the address; a proxy or another program may be in between.",
-    cause,
-  });
+  return new CerverError(
+    "provider_failed",
+    `What answers at ${gatewayUrl} does not answer like a cerver gateway.`,
+    {
+      hint: "Check the address; a proxy or another program may be in between.",
+      cause,
+    },
+  );
 }
 
 function outcomeUnknown(cause: unknown): CerverError {

@@ -25,7 +25,9 @@ export async function* allEntries(
 export function formatHead(session: SessionRecord, format: TranscriptFormat): string {
   if (format === "jsonl") return "";
   const about = `${session.sessionId} · ${session.status} · ${session.transcriptTotal ?? 0} entries · since ${session.createdAt}`;
-  return format === "markdown" ? `# ${oneLine(session.sessionName)}\n\n${about}\n` : `${oneLine(session.sessionName)}\n${about}\n`;
+  return format === "markdown"
+    ? `# ${oneLine(session.sessionName)}\n\n${about}\n`
+    : `${oneLine(session.sessionName)}\n${about}\n`;
 }
 
 export function formatEntry(entry: TranscriptEntry, format: TranscriptFormat): string {

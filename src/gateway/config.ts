@@ -7,7 +7,13 @@ import { cerverPaths, type Env } from "../util/paths.js";
 /** How a gateway runs. */
 export const GatewayConfig = z.strictObject({
   host: z.string().min(1).default("127.0.0.1").describe("Address to listen on."),
-  port: z.number().int().min(0).max(65_535).default(8787).describe("Port to listen on; 0 takes any free one."),
+  port: z
+    .number()
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(8787)
+    .describe("Port to listen on; 0 takes any free one."),
   portFallback: z.boolean().default(false).describe("Take the next free port when this one is in use."),
   dataDir: z.string().min(1).describe("Folder of the database file."),
   databaseUrl: z

@@ -1,8 +1,8 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
-import type { Scope } from "../protocol/scopes.js";
 import { CerverError } from "../protocol/errors.js";
+import type { Scope } from "../protocol/scopes.js";
 import { TunnelHub } from "../tunnel/hub.js";
 import { createLogger, type Logger } from "../util/logger.js";
 import { VERSION } from "../util/version.js";
@@ -116,9 +116,13 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
 /** A gateway without tokens must not be reachable from other machines. */
 function refuseOpenDoors({ noAuth, host }: GatewayConfig): void {
   if (!noAuth || isLoopback(host)) return;
-  throw new CerverError("invalid_request", `--no-auth serves this machine only, so it cannot listen on ${host}.`, {
-    hint: "Leave out --host, or leave out --no-auth and use tokens.",
-  });
+  throw new CerverError(
+    "invalid_request",
+    `--no-auth serves this machine only, so it cannot listen on ${host}.`,
+    {
+      hint: "Leave out --host, or leave out --no-auth and use tokens.",
+    },
+  );
 }
 
 /** Listens on the configured port, or with `portFallback` on one of those after it. Returns the port. */
@@ -154,10 +158,14 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
     EADDRNOTAVAIL: "this machine has no such address",
     ENOTFOUND: "there is no such host name",
   };
-  return new CerverError("invalid_request", `Cannot listen on ${host}:${port}: ${why[error.code ?? ""] ?? error.message}.`, {
-    hint: "Choose another address with --host or another port with --port.",
-    cause: error,
-  });
+  return new CerverError(
+    "invalid_request",
+    `Cannot listen on ${host}:${port}: ${why[error.code ?? ""] ?? error.message}.`,
+    {
+      hint: "Choose another address with --host or another port with --port.",
+      cause: error,
+    },
+  );
 }
 
 /** The host to connect to, as a URL spells it: an address for all interfaces is reached through loopback. */

@@ -26,9 +26,13 @@ export function openCredentialStore({ configDir }: { configDir: string }): Crede
     if (text === undefined) return {};
     const credentials = Credentials.safeParse(parseJson(text));
     if (credentials.success) return credentials.data;
-    throw new CerverError("conflict", `The file ${path} is damaged, so nothing was read from it or written to it.`, {
-      hint: "Move it away, then log in again with `cerver login`.",
-    });
+    throw new CerverError(
+      "conflict",
+      `The file ${path} is damaged, so nothing was read from it or written to it.`,
+      {
+        hint: "Move it away, then log in again with `cerver login`.",
+      },
+    );
   };
   const change = async (apply: (credentials: Record<string, string>) => void) => {
     const lock = await waitForLock(`${path}.lock`);

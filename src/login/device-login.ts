@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { GatewayClient } from "../client/gateway-client.js";
-import type { Scope } from "../protocol/scopes.js";
 import type { DevicePollAnswer } from "../protocol/device-login.js";
 import { CerverError } from "../protocol/errors.js";
+import type { Scope } from "../protocol/scopes.js";
 
 export interface DeviceLoginDeps {
   client: Pick<GatewayClient, "startDeviceLogin" | "pollDeviceLogin" | "gatewayUrl">;
@@ -34,7 +34,8 @@ export async function deviceLogin(deps: DeviceLoginDeps): Promise<{ token: strin
     if (answer?.access_token) {
       return { token: answer.access_token, ...(answer.account_id && { accountId: answer.account_id }) };
     }
-    if (answer?.error === "slow_down") interval = Math.max(interval + SLOW_DOWN_SECONDS, answer.interval ?? 0);
+    if (answer?.error === "slow_down")
+      interval = Math.max(interval + SLOW_DOWN_SECONDS, answer.interval ?? 0);
     else refuseEnd(answer);
   }
   throw expired();

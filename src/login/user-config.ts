@@ -34,7 +34,11 @@ export async function projectGateway(cwd: string): Promise<{ gatewayUrl: string;
   }
 }
 
-async function readJson<S extends z.ZodType>(path: string, schema: S, absent: z.output<S>): Promise<z.output<S>> {
+async function readJson<S extends z.ZodType>(
+  path: string,
+  schema: S,
+  absent: z.output<S>,
+): Promise<z.output<S>> {
   const text = await readFileOrNothing(path);
   if (text === undefined) return absent;
   try {

@@ -1,4 +1,4 @@
-import { serveStdio, StdioServerTransport } from "@modelcontextprotocol/server/stdio";
+import { StdioServerTransport, serveStdio } from "@modelcontextprotocol/server/stdio";
 import { GatewayClient } from "../client/gateway-client.js";
 import type { GatewayChoice } from "../login/gateway-choice.js";
 import { CerverError } from "../protocol/errors.js";
@@ -34,7 +34,8 @@ export async function startMcp({ choose, env, process }: McpConfig): Promise<voi
 
 async function connect(choose: McpConfig["choose"]): Promise<GatewayClient> {
   const { gatewayUrl, token, tokenWithheld } = await choose();
-  if (token !== undefined) return new GatewayClient({ gatewayUrl, token, userAgent: `cerver-mcp/${VERSION}` });
+  if (token !== undefined)
+    return new GatewayClient({ gatewayUrl, token, userAgent: `cerver-mcp/${VERSION}` });
   throw new CerverError("unauthenticated", `cerver has no token for the gateway ${gatewayUrl}.`, {
     hint:
       tokenWithheld ??

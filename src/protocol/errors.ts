@@ -99,10 +99,14 @@ export class CerverError extends Error {
     // A public relay puts its sentence under `detail` (contract section 4.4).
     const sentence = typeof error === "string" ? error : details.detail;
     const known = isErrorCode(code) ? code : codeForStatus(status);
-    return new CerverError(known, typeof sentence === "string" ? sentence : `The server answered with HTTP ${status}.`, {
-      ...(typeof hint === "string" && { hint }),
-      details,
-    });
+    return new CerverError(
+      known,
+      typeof sentence === "string" ? sentence : `The server answered with HTTP ${status}.`,
+      {
+        ...(typeof hint === "string" && { hint }),
+        details,
+      },
+    );
   }
 }
 

@@ -26,7 +26,13 @@ const open = () =>
     maxRuns: 8,
     graceMs: 300,
   });
-const make = () => createComputeApp({ sandboxes, facts: { hostname: "h", capabilities: {}, metadata: {} }, label: "h", logger: silentLogger });
+const make = () =>
+  createComputeApp({
+    sandboxes,
+    facts: { hostname: "h", capabilities: {}, metadata: {} },
+    label: "h",
+    logger: silentLogger,
+  });
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "cerver-relay-"));
@@ -50,14 +56,20 @@ async function call(method: string, path: string, body?: unknown): Promise<{ sta
   );
   return { status: response.status, body: await response.json() };
 }
-const put = (path: string, content: string, encoding?: string) => call("PUT", `${BASE}/${id}/files`, { path, content, encoding });
+const put = (path: string, content: string, encoding?: string) =>
+  call("PUT", `${BASE}/${id}/files`, { path, content, encoding });
 const get = (path: string, encoding = "utf8") =>
   call("GET", `${BASE}/${id}/files?${new URLSearchParams({ path, encoding })}`);
 
 describe("files", () => {
   test("come back as they were written, in folders that are made on the way", async () => {
     expect(await put("a/b/c.txt", "héllo")).toMatchObject({ status: 200, body: { success: true, size: 6 } });
-    expect((await get("a/b/c.txt")).body).toEqual({ path: "a/b/c.txt", content: "héllo", encoding: "utf8", size: 6 });
+    expect((await get("a/b/c.txt")).body).toEqual({
+      path: "a/b/c.txt",
+      content: "héllo",
+      encoding: "utf8",
+      size: 6,
+    });
     expect((await get(join(work, "a/b/../b/c.txt"))).body.content).toBe("héllo");
     await put("a/b/c.txt", "shorter");
     expect((await call("POST", `${BASE}/${id}/run`, { code: "cat a/b/c.txt" })).body.stdout).toBe("shorter");
@@ -78,7 +90,10 @@ describe("files", () => {
     ["", "it is the sandbox's folder itself"],
   ])("outside of the sandbox are out of reach: %j", async (path, why) => {
     const written = await put(path || ".", "x");
-    expect(written).toMatchObject({ status: 403, body: { code: "forbidden", error: expect.stringContaining(why) } });
+    expect(written).toMatchObject({
+      status: 403,
+      body: { code: "forbidden", error: expect.stringContaining(why) },
+    });
     if (path) expect((await get(path)).status).toBe(403);
     expect(existsSync(join(work, "..", "outside.txt"))).toBe(false);
   });
@@ -93,7 +108,7 @@ describe("files", () => {
     for (const path of ["link.txt", "linked/x", "environ"]) {
       const { status, body } = await get(path);
       expect([403, 404]).toContain(status);
-      expect(JSON.stringify(body)).not.toContain("secret\"");
+      expect(JSON.stringify(body)).not.toContain('secret"');
     }
     expect((await get("link.txt")).body.error).toContain("a link leads out");
     expect((await put("linked/new.txt", "x")).status).toBe(403);
@@ -108,7 +123,12 @@ describe("files", () => {
     const secret = join(folder, "swapped-secret.txt");
     await writeFile(secret, "SECRET");
     const code = `while :; do echo fine > swap.tmp; mv swap.tmp swap; ln -sf ${secret} swap.link; mv swap.link swap; done`;
-    const run = app.fetch(new Request(`http://compute${BASE}/${id}/run`, { method: "POST", body: JSON.stringify({ code, timeout: 2 }) }));
+    const run = app.fetch(
+      new Request(`http://compute${BASE}/${id}/run`, {
+        method: "POST",
+        body: JSON.stringify({ code, timeout: 2 }),
+      }),
+    );
     const seen = new Set<string>();
     for (let i = 0; i < 300; i++) {
       const { status, body } = await get("swap");
@@ -129,9 +149,18 @@ describe("files", () => {
   });
 
   test("refuse an encoding and a body that are none", async () => {
-    expect(await get("a/b/c.txt", "latin7")).toMatchObject({ status: 400, body: { code: "invalid_request" } });
-    expect(await put("x", "y", "latin7")).toMatchObject({ status: 400, body: { error: expect.stringMatching(/^encoding: /) } });
-    expect(await call("PUT", `${BASE}/${id}/files`, "{")).toMatchObject({ status: 400, body: { error: expect.stringContaining("not JSON") } });
+    expect(await get("a/b/c.txt", "latin7")).toMatchObject({
+      status: 400,
+      body: { code: "invalid_request" },
+    });
+    expect(await put("x", "y", "latin7")).toMatchObject({
+      status: 400,
+      body: { error: expect.stringMatching(/^encoding: /) },
+    });
+    expect(await call("PUT", `${BASE}/${id}/files`, "{")).toMatchObject({
+      status: 400,
+      body: { error: expect.stringContaining("not JSON") },
+    });
   });
 });
 
@@ -141,7 +170,10 @@ describe("installing a package", () => {
   beforeAll(async () => {
     const source = await mkdtemp(join(tmpdir(), "cerver-package-"));
     await mkdir(join(source, "package"));
-    await writeFile(join(source, "package/package.json"), '{"name":"tiny-thing","version":"1.2.3","main":"index.js"}');
+    await writeFile(
+      join(source, "package/package.json"),
+      '{"name":"tiny-thing","version":"1.2.3","main":"index.js"}',
+    );
     await writeFile(join(source, "package/index.js"), 'module.exports = "tiny thing is here"');
     execFileSync("tar", ["-czf", "tiny.tgz", "package"], { cwd: source });
     const tarball = await readFile(join(source, "tiny.tgz"));
@@ -155,7 +187,13 @@ describe("installing a package", () => {
         };
         const version = { name: "tiny-thing", version: "1.2.3", dist };
         response.setHeader("content-type", "application/json");
-        return response.end(JSON.stringify({ name: "tiny-thing", "dist-tags": { latest: "1.2.3" }, versions: { "1.2.3": version } }));
+        return response.end(
+          JSON.stringify({
+            name: "tiny-thing",
+            "dist-tags": { latest: "1.2.3" },
+            versions: { "1.2.3": version },
+          }),
+        );
       }
       if (request.url === "/tiny.tgz") return response.end(tarball);
       response.statusCode = 404;
@@ -167,22 +205,40 @@ describe("installing a package", () => {
   afterAll(() => registry.close());
 
   test("puts it where the session's code finds it", async () => {
-    const { body: created } = await call("POST", BASE, { metadata: { env: { npm_config_registry: url, npm_config_cache: join(folder, "npm") } } });
+    const { body: created } = await call("POST", BASE, {
+      metadata: { env: { npm_config_registry: url, npm_config_cache: join(folder, "npm") } },
+    });
     const at = `${BASE}/${created.sandbox_id}`;
     const { status, body } = await call("POST", `${at}/install`, { package: "tiny-thing@1.2.3" });
     expect({ status, exit: body.exit_code, stderr: body.stderr }).toMatchObject({ status: 200, exit: 0 });
-    const run = await call("POST", `${at}/run`, { code: 'console.log((await import("tiny-thing")).default)', runtime: "node" });
+    const run = await call("POST", `${at}/run`, {
+      code: 'console.log((await import("tiny-thing")).default)',
+      runtime: "node",
+    });
     expect(run.body.stdout).toBe("tiny thing is here\n");
     const missing = await call("POST", `${at}/install`, { package: "not-there" });
     expect(missing).toMatchObject({ status: 200, body: { success: false, status: "failed" } });
   }, 60_000);
 
-  test.each(["left-pad; id", "--global", "-g", "../x", "./x", "git+ssh://x", "http://x/y.tgz", "a b", "$(id)", "file:../x", "@/x", ""])(
-    "refuses %j, which is no name",
-    async (name) => {
-      expect(await call("POST", `${BASE}/${id}/install`, { package: name })).toMatchObject({ status: 400, body: { code: "invalid_request" } });
-    },
-  );
+  test.each([
+    "left-pad; id",
+    "--global",
+    "-g",
+    "../x",
+    "./x",
+    "git+ssh://x",
+    "http://x/y.tgz",
+    "a b",
+    "$(id)",
+    "file:../x",
+    "@/x",
+    "",
+  ])("refuses %j, which is no name", async (name) => {
+    expect(await call("POST", `${BASE}/${id}/install`, { package: name })).toMatchObject({
+      status: 400,
+      body: { code: "invalid_request" },
+    });
+  });
 });
 
 describe("sandboxes", () => {
@@ -193,7 +249,9 @@ describe("sandboxes", () => {
     sandboxes = await open();
     app = make();
     expect((await call("GET", `${BASE}/${id}/state`)).body.state).toEqual({ step: 3, nested: { deep: [1] } });
-    expect((await call("POST", `${BASE}/${id}/run`, { code: "cat kept.txt; echo $FROM_SESSION" })).body.stdout).toBe("keptyes\n");
+    expect(
+      (await call("POST", `${BASE}/${id}/run`, { code: "cat kept.txt; echo $FROM_SESSION" })).body.stdout,
+    ).toBe("keptyes\n");
   });
 
   test("are gone when they are deleted, and deleting again says the same", async () => {
@@ -202,10 +260,16 @@ describe("sandboxes", () => {
     expect(await call("DELETE", `${BASE}/${body.sandbox_id}`)).toMatchObject(gone);
     expect(await call("DELETE", `${BASE}/${body.sandbox_id}`)).toMatchObject(gone);
     expect(existsSync(body.metadata.cwd)).toBe(false);
-    expect(await call("POST", `${BASE}/${body.sandbox_id}/run`, { code: "true" })).toMatchObject({ status: 404, body: { code: "sandbox_not_found" } });
+    expect(await call("POST", `${BASE}/${body.sandbox_id}/run`, { code: "true" })).toMatchObject({
+      status: 404,
+      body: { code: "sandbox_not_found" },
+    });
   });
 
   test("an address that is not there says so", async () => {
-    expect(await call("GET", "/etc/passwd")).toMatchObject({ status: 404, body: { error: "This relay serves no GET /etc/passwd." } });
+    expect(await call("GET", "/etc/passwd")).toMatchObject({
+      status: 404,
+      body: { error: "This relay serves no GET /etc/passwd." },
+    });
   });
 });

@@ -63,7 +63,12 @@ export function createComputeApp({ sandboxes, facts, label, logger }: ComputeApp
       engine: request.engine,
       status: "ready",
       created_at: sandbox.stored.createdAt,
-      metadata: { ...sandbox.stored.metadata, engine: request.engine, timeout_ms: request.timeout_ms, cwd: sandbox.folder },
+      metadata: {
+        ...sandbox.stored.metadata,
+        engine: request.engine,
+        timeout_ms: request.timeout_ms,
+        cwd: sandbox.folder,
+      },
       capabilities: ["shell", "streaming", "local-computer"],
     });
   });
@@ -108,7 +113,10 @@ export function createComputeApp({ sandboxes, facts, label, logger }: ComputeApp
   });
   app.put(`${at}/:id/files`, async (c) => {
     const { folder } = sandboxes.get(c.req.param("id"));
-    return answer({ success: true, ...(await writeSandboxFile(folder, await body(c.req.raw, WriteFileRequest))) });
+    return answer({
+      success: true,
+      ...(await writeSandboxFile(folder, await body(c.req.raw, WriteFileRequest))),
+    });
   });
 
   app.get(`${at}/:id/state`, (c) => {
@@ -210,13 +218,18 @@ function cancelWhenAborted(run: Run, signal: AbortSignal): () => void {
 /** A JSON answer; a small one travels in one message with its head. */
 function answer(value: unknown, status = 200, headers: Record<string, string> = {}): Response {
   const bytes = Buffer.from(JSON.stringify(value));
-  const response = new Response(bytes, { status, headers: { "content-type": "application/json", ...headers } });
+  const response = new Response(bytes, {
+    status,
+    headers: { "content-type": "application/json", ...headers },
+  });
   return bytes.length <= INLINE_BODY_BYTES ? withKnownBody(response, bytes) : response;
 }
 
 async function body<S extends z.ZodType>(request: Request, schema: S): Promise<z.output<S>> {
   const known = knownBody(request);
-  const text = known ? Buffer.from(known.buffer, known.byteOffset, known.length).toString("utf8") : await readText(request);
+  const text = known
+    ? Buffer.from(known.buffer, known.byteOffset, known.length).toString("utf8")
+    : await readText(request);
   let value: unknown;
   try {
     value = text === "" ? {} : JSON.parse(text);
@@ -227,7 +240,8 @@ async function body<S extends z.ZodType>(request: Request, schema: S): Promise<z
 }
 
 async function readText(request: Request): Promise<string> {
-  if (Number(request.headers.get("content-length") ?? Number.POSITIVE_INFINITY) <= MAX_BODY_BYTES) return request.text();
+  if (Number(request.headers.get("content-length") ?? Number.POSITIVE_INFINITY) <= MAX_BODY_BYTES)
+    return request.text();
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of (request.body ?? []) as unknown as AsyncIterable<Uint8Array>) {

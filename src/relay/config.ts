@@ -8,25 +8,42 @@ import { cerverPaths, type Env } from "../util/paths.js";
 /** How a relay runs. */
 export const RelayConfig = z.strictObject({
   gatewayUrl: z.string().describe("The gateway to serve."),
-  token: z.string().min(1).optional().describe("A token to register with; stored ones and browser login otherwise."),
+  token: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("A token to register with; stored ones and browser login otherwise."),
   name: z.string().min(1).max(128).describe("What this machine is called in lists."),
   stateDir: z.string().describe("Folder of the sandboxes."),
   configDir: z.string().describe("Folder of the relay's identity."),
-  maxRuns: z.number().int().min(1).max(10_000).default(128).describe("How many runs may be under way at once."),
+  maxRuns: z
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(128)
+    .describe("How many runs may be under way at once."),
   allowDirs: z
     .array(z.string().refine(isAbsolute, "has to be an absolute path"))
     .default([])
     .describe("Folders that sessions may choose to work in."),
   allowEnv: z.array(z.string()).default([]).describe("Variables that runs get although they look secret."),
   graceMs: z.number().int().min(0).max(60_000).default(2_000).describe("Milliseconds between TERM and KILL."),
-  heartbeatMs: z.number().int().min(100).default(60_000).describe("Milliseconds between two reports to the gateway."),
+  heartbeatMs: z
+    .number()
+    .int()
+    .min(100)
+    .default(60_000)
+    .describe("Milliseconds between two reports to the gateway."),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
   /** The host's environment, which runs inherit in part. */
   hostEnv: z.record(z.string(), z.string().optional()),
 });
 export type RelayConfig = z.infer<typeof RelayConfig>;
 /** What was given explicitly; undefined counts as not given. */
-export type RelayConfigInput = { [K in keyof z.input<typeof RelayConfig>]?: z.input<typeof RelayConfig>[K] | undefined };
+export type RelayConfigInput = {
+  [K in keyof z.input<typeof RelayConfig>]?: z.input<typeof RelayConfig>[K] | undefined;
+};
 
 /** Settles the configuration: what was given explicitly, then the environment, then the defaults. */
 export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {

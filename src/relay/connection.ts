@@ -81,7 +81,10 @@ async function serveOnce(options: ConnectionOptions): Promise<string> {
   return reason || `the gateway closed the link (code ${code})`;
 }
 
-function dial({ gatewayUrl, computeId, token, software }: ConnectionOptions, subprotocols: string[]): WebSocket {
+function dial(
+  { gatewayUrl, computeId, token, software }: ConnectionOptions,
+  subprotocols: string[],
+): WebSocket {
   const url = new URL(`${gatewayUrl}/v2/connect/ws`);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.searchParams.set("compute_id", computeId);

@@ -20,7 +20,10 @@ export class Identity {
   async set(gatewayUrl: string, computeId: string): Promise<void> {
     const identities = await this.#read();
     if (identities[gatewayUrl] === computeId) return;
-    await writePrivateFile(this.#path, `${JSON.stringify({ ...identities, [gatewayUrl]: computeId }, null, 2)}\n`);
+    await writePrivateFile(
+      this.#path,
+      `${JSON.stringify({ ...identities, [gatewayUrl]: computeId }, null, 2)}\n`,
+    );
   }
 
   async #read(): Promise<Record<string, string>> {

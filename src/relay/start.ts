@@ -74,7 +74,15 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       },
     });
     const client = new GatewayClient({ gatewayUrl: config.gatewayUrl, token });
-    const reporting = reportPresence(client, computeId, facts, sandboxes, config.heartbeatMs, stop.signal, logger);
+    const reporting = reportPresence(
+      client,
+      computeId,
+      facts,
+      sandboxes,
+      config.heartbeatMs,
+      stop.signal,
+      logger,
+    );
     const done = serving.finally(async () => {
       stop.abort();
       deps.signal?.removeEventListener("abort", onAbort);
@@ -101,9 +109,13 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
 async function lockState({ stateDir, gatewayUrl }: RelayConfig) {
   const lock = await takeLock(join(stateDir, "relay.lock"), gatewayUrl);
   if (isLock(lock)) return lock;
-  throw new CerverError("conflict", `A relay of this machine runs already: process ${lock.pid}, since ${lock.since}.`, {
-    hint: `It serves ${lock.note}. Stop it first, or give this one its own folder with XDG_STATE_HOME.`,
-  });
+  throw new CerverError(
+    "conflict",
+    `A relay of this machine runs already: process ${lock.pid}, since ${lock.since}.`,
+    {
+      hint: `It serves ${lock.note}. Stop it first, or give this one its own folder with XDG_STATE_HOME.`,
+    },
+  );
 }
 
 /** The compute this host is, and a token to serve it with. A stored token that is refused is forgotten, once. */
@@ -143,7 +155,11 @@ async function registerWith(token: string, config: RelayConfig, deps: RelayDeps,
   return { computeId: answer.compute_id, token: own };
 }
 
-async function logIn({ gatewayUrl, name }: RelayConfig, deps: RelayDeps, signal: AbortSignal): Promise<string> {
+async function logIn(
+  { gatewayUrl, name }: RelayConfig,
+  deps: RelayDeps,
+  signal: AbortSignal,
+): Promise<string> {
   const { token } = await deviceLogin({
     client: new GatewayClient({ gatewayUrl }),
     machineName: name,
@@ -171,7 +187,10 @@ async function reportPresence(
     try {
       await client.heartbeat(
         computeId,
-        { status: "online", metadata: { ...facts.metadata, runs: sandboxes.liveRuns, sandboxes: sandboxes.size } },
+        {
+          status: "online",
+          metadata: { ...facts.metadata, runs: sandboxes.liveRuns, sandboxes: sandboxes.size },
+        },
         signal,
       );
     } catch (error) {

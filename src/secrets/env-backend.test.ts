@@ -1,7 +1,13 @@
 import { expect, test } from "vitest";
 import { openSecretBackend } from "./secret-backend.js";
 
-const env = { BUFFER_API_KEY: "b-123", EMPTY: "", CERVER_API_TOKEN: "ck_x", INFISICAL_TOKEN: "st.x", cerver_lower: "x" };
+const env = {
+  BUFFER_API_KEY: "b-123",
+  EMPTY: "",
+  CERVER_API_TOKEN: "ck_x",
+  INFISICAL_TOKEN: "st.x",
+  cerver_lower: "x",
+};
 
 test("a secret comes with its name and source", async () => {
   expect(await openSecretBackend(env).fetch("BUFFER_API_KEY")).toEqual({
@@ -11,16 +17,22 @@ test("a secret comes with its name and source", async () => {
   });
 });
 
-test.each(["CERVER_API_TOKEN", "INFISICAL_TOKEN", "CERVER_ANYTHING", "cerver_lower"])("%s is never handed out", async (name) => {
-  await expect(openSecretBackend(env).fetch(name)).rejects.toMatchObject({ code: "secret_refused" });
-});
+test.each(["CERVER_API_TOKEN", "INFISICAL_TOKEN", "CERVER_ANYTHING", "cerver_lower"])(
+  "%s is never handed out",
+  async (name) => {
+    await expect(openSecretBackend(env).fetch(name)).rejects.toMatchObject({ code: "secret_refused" });
+  },
+);
 
-test.each(["NOT_THERE", "EMPTY", "toString", "__proto__"])("%s is not there, and the answer says where to put it", async (name) => {
-  await expect(openSecretBackend({ ...env }).fetch(name)).rejects.toMatchObject({
-    code: "secret_not_found",
-    hint: expect.stringContaining("MCP client"),
-  });
-});
+test.each(["NOT_THERE", "EMPTY", "toString", "__proto__"])(
+  "%s is not there, and the answer says where to put it",
+  async (name) => {
+    await expect(openSecretBackend({ ...env }).fetch(name)).rejects.toMatchObject({
+      code: "secret_not_found",
+      hint: expect.stringContaining("MCP client"),
+    });
+  },
+);
 
 test.each(["", "a b", "$(id)", "../x"])("%j is no name", async (name) => {
   await expect(openSecretBackend(env).fetch(name)).rejects.toMatchObject({ code: "invalid_request" });

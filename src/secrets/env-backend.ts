@@ -12,20 +12,32 @@ export function envBackend(env: Env): SecretBackend {
     name: "env",
     async fetch(name) {
       if (!NAME.test(name)) {
-        throw new CerverError("invalid_request", "name: a secret's name has letters, digits and underscores only.", {
-          hint: "For example BUFFER_API_KEY.",
-        });
+        throw new CerverError(
+          "invalid_request",
+          "name: a secret's name has letters, digits and underscores only.",
+          {
+            hint: "For example BUFFER_API_KEY.",
+          },
+        );
       }
       if (OWN.test(name)) {
-        throw new CerverError("secret_refused", `${name} is one of cerver's own credentials, which it does not hand out.`, {
-          hint: "Ask for the secret of the service you want to use.",
-        });
+        throw new CerverError(
+          "secret_refused",
+          `${name} is one of cerver's own credentials, which it does not hand out.`,
+          {
+            hint: "Ask for the secret of the service you want to use.",
+          },
+        );
       }
       const value = Object.hasOwn(env, name) ? env[name] : undefined;
       if (value === undefined || value === "") {
-        throw new CerverError("secret_not_found", `There is no secret ${name} in the environment of the MCP server.`, {
-          hint: `Add ${name} to "env" in the MCP client's configuration of cerver, then restart that client.`,
-        });
+        throw new CerverError(
+          "secret_not_found",
+          `There is no secret ${name} in the environment of the MCP server.`,
+          {
+            hint: `Add ${name} to "env" in the MCP client's configuration of cerver, then restart that client.`,
+          },
+        );
       }
       return { name, value, source: "env" };
     },

@@ -23,7 +23,11 @@ export function openSecretBackend(env: Env): SecretBackend {
   const name = env.CERVER_SECRETS_BACKEND || "env";
   const open = BACKENDS[name];
   if (open) return open(env);
-  throw new CerverError("unsupported", `CERVER_SECRETS_BACKEND is "${name}", which this version has no backend for.`, {
-    hint: `Set it to one of: ${Object.keys(BACKENDS).join(", ")}.`,
-  });
+  throw new CerverError(
+    "unsupported",
+    `CERVER_SECRETS_BACKEND is "${name}", which this version has no backend for.`,
+    {
+      hint: `Set it to one of: ${Object.keys(BACKENDS).join(", ")}.`,
+    },
+  );
 }

@@ -1,6 +1,15 @@
 import { CerverError } from "../protocol/errors.js";
 import { CancelReason, CLOSE, Hello, RequestHead, ResponseHead } from "../protocol/tunnel.js";
-import { decodeCredit, decodeFrame, decodeHead, encodeCredit, encodeFrame, encodeHead, type Frame, FrameType } from "./codec.js";
+import {
+  decodeCredit,
+  decodeFrame,
+  decodeHead,
+  encodeCredit,
+  encodeFrame,
+  encodeHead,
+  type Frame,
+  FrameType,
+} from "./codec.js";
 import { BodyReceiver, BodySender } from "./credit.js";
 import { knownBody, withKnownBody } from "./known-body.js";
 import { hasNoBody, respond } from "./serving.js";
@@ -56,9 +65,13 @@ export class BinaryWire implements Wire {
     request.signal.throwIfAborted();
     const { limits } = this.#deps;
     if (this.#streams.size >= limits.maxStreams) {
-      throw new CerverError("too_many_requests", `This compute has ${limits.maxStreams} requests under way.`, {
-        hint: "Wait until some of them have ended.",
-      });
+      throw new CerverError(
+        "too_many_requests",
+        `This compute has ${limits.maxStreams} requests under way.`,
+        {
+          hint: "Wait until some of them have ended.",
+        },
+      );
     }
     const url = new URL(request.url);
     const head: RequestHead = {
@@ -153,7 +166,8 @@ export class BinaryWire implements Wire {
     if (!stream) return;
     const message = decodeHead(frame.payload, this.#deps.limits.maxHeadBytes);
     const head = ResponseHead.safeParse(message?.head);
-    if (!message || !head.success || !stream.response) return this.#violation(stream, "a response is malformed");
+    if (!message || !head.success || !stream.response)
+      return this.#violation(stream, "a response is malformed");
     const { resolve } = stream.response;
     stream.response = undefined;
     const { status, headers } = head.data;
@@ -172,10 +186,12 @@ export class BinaryWire implements Wire {
     const { streamId: id } = frame;
     if (this.#streams.has(id)) return this.#violation(this.#streams.get(id)!, "a stream id is in use");
     if (this.#deps.side !== "relay") return this.#refuse(id, "unsupported", "This end answers no requests.");
-    if (this.#streams.size >= limits.maxStreams) return this.#refuse(id, "too_many_requests", "Too many requests at once.");
+    if (this.#streams.size >= limits.maxStreams)
+      return this.#refuse(id, "too_many_requests", "Too many requests at once.");
     const message = decodeHead(frame.payload, limits.maxHeadBytes);
     const head = RequestHead.safeParse(message?.head);
-    if (!message || !head.success) return this.#refuse(id, "invalid_request", "The head of the request is malformed.");
+    if (!message || !head.success)
+      return this.#refuse(id, "invalid_request", "The head of the request is malformed.");
     const stream = this.#open(id);
     const abort = new AbortController();
     stream.request = abort;
@@ -262,7 +278,9 @@ export class BinaryWire implements Wire {
     const stream = this.#streams.get(frame.streamId);
     if (!stream) return;
     const reason = CancelReason.safeParse(parseJson(frame.payload));
-    const { code, message } = reason.success ? reason.data : { code: "cancelled", message: "The peer ended this." };
+    const { code, message } = reason.success
+      ? reason.data
+      : { code: "cancelled", message: "The peer ended this." };
     this.#finish(stream, cancelError(code, message));
   }
 
@@ -313,7 +331,8 @@ export class BinaryWire implements Wire {
     stream.release?.();
     // What is left of a request that was answered early is of no use to anybody.
     if (!stream.sentAll) stream.outbound.cancel();
-    if (!stream.receivedAll) stream.inbound?.fail(new CerverError("internal", "The request was answered already."));
+    if (!stream.receivedAll)
+      stream.inbound?.fail(new CerverError("internal", "The request was answered already."));
   }
 
   #sendJson(type: number, streamId: number, value: object): void {

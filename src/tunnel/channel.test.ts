@@ -26,7 +26,9 @@ async function webSocketPair(): Promise<[FrameSocket, FrameSocket]> {
   await new Promise((resolve) => http.once("listening", resolve));
   const server = new WebSocketServer({ server: http, perMessageDeflate: false });
   const accepted = new Promise<WebSocket>((resolve) => server.once("connection", resolve));
-  const client = new WebSocket(`ws://127.0.0.1:${(http.address() as AddressInfo).port}`, { perMessageDeflate: false });
+  const client = new WebSocket(`ws://127.0.0.1:${(http.address() as AddressInfo).port}`, {
+    perMessageDeflate: false,
+  });
   cleanups.push(() => {
     client.terminate();
     server.close();
@@ -37,12 +39,20 @@ async function webSocketPair(): Promise<[FrameSocket, FrameSocket]> {
 }
 
 function channel(socket: FrameSocket, options: Partial<ChannelOptions>): Channel {
-  const made = new Channel({ socket, level: 2, side: "gateway", logger: silentLogger, software: "test", ...options });
+  const made = new Channel({
+    socket,
+    level: 2,
+    side: "gateway",
+    logger: silentLogger,
+    software: "test",
+    ...options,
+  });
   cleanups.push(() => made.close());
   return made;
 }
 
-const request = (path: string, init: RequestInit & { duplex?: "half" } = {}) => new Request(`http://compute${path}`, init as RequestInit);
+const request = (path: string, init: RequestInit & { duplex?: "half" } = {}) =>
+  new Request(`http://compute${path}`, init as RequestInit);
 const messages = (socket: FrameSocket) => {
   const sent: (string | Uint8Array)[] = [];
   const { send } = socket;
@@ -70,14 +80,21 @@ describe.each([
       side: "relay",
       serve: async (req) => {
         const text = `${req.method} ${new URL(req.url).pathname}?${new URL(req.url).searchParams} ${req.headers.get("x-a")} ${await req.text()}`;
-        return new Response(text, { status: 201, headers: { "content-length": String(Buffer.byteLength(text)), "x-b": "2" } });
+        return new Response(text, {
+          status: 201,
+          headers: { "content-length": String(Buffer.byteLength(text)), "x-b": "2" },
+        });
       },
     });
     const gateway = channel(a, {});
     const response = await gateway.fetch(
       request("/p?q=1", { method: "POST", body: "hé", headers: { "x-a": "1", "content-length": "3" } }),
     );
-    expect([response.status, response.headers.get("x-b"), await response.text()]).toEqual([201, "2", "POST /p?q=1 1 hé"]);
+    expect([response.status, response.headers.get("x-b"), await response.text()]).toEqual([
+      201,
+      "2",
+      "POST /p?q=1 1 hé",
+    ]);
     // The hello, and the call.
     expect(sent.map((list) => list.length)).toEqual([2, 2]);
     expect(gateway.peer).toEqual({ software: "test", version: 2 });
@@ -177,14 +194,19 @@ describe.each([
     const { gateway, relay } = await join(async (req) =>
       req.url.endsWith("/wait")
         ? new Promise<Response>(() => {})
-        : new Response(new ReadableStream({ start: (controller) => controller.enqueue(Buffer.from("some")) })),
+        : new Response(
+            new ReadableStream({ start: (controller) => controller.enqueue(Buffer.from("some")) }),
+          ),
     );
     const waiting = gateway.fetch(request("/wait"));
     waiting.catch(() => {});
     const reader = (await gateway.fetch(request("/body"))).body!.getReader();
     expect(Buffer.from((await reader.read()).value!).toString()).toBe("some");
     relay.close(1001, "going");
-    await expect(waiting).rejects.toMatchObject({ code: "compute_lost", message: expect.stringContaining("going") });
+    await expect(waiting).rejects.toMatchObject({
+      code: "compute_lost",
+      message: expect.stringContaining("going"),
+    });
     await expect(reader.read()).rejects.toMatchObject({ code: "compute_lost" });
     expect(await gateway.closed).toEqual({ code: 1001, reason: "going" });
     await expect(gateway.fetch(request("/"))).rejects.toMatchObject({ code: "compute_offline" });
@@ -196,7 +218,9 @@ describe.each([
       return new Response(`${new URL(req.url).pathname} ${await req.text()}`);
     });
     const answers = await Promise.all(
-      Array.from({ length: 200 }, async (_, i) => (await gateway.fetch(request(`/${i}`, { method: "POST", body: `b${i}` }))).text()),
+      Array.from({ length: 200 }, async (_, i) =>
+        (await gateway.fetch(request(`/${i}`, { method: "POST", body: `b${i}` }))).text(),
+      ),
     );
     expect(answers).toEqual(Array.from({ length: 200 }, (_, i) => `/${i} b${i}`));
     expect(gateway.streams).toBe(0);
@@ -208,7 +232,10 @@ describe.each([
       throw new Error("a secret detail");
     });
     const known = await gateway.fetch(request("/known"));
-    expect([known.status, await known.json()]).toEqual([429, { error: "Full.", code: "relay_full", hint: "Wait.", retryable: true }]);
+    expect([known.status, await known.json()]).toEqual([
+      429,
+      { error: "Full.", code: "relay_full", hint: "Wait.", retryable: true },
+    ]);
     const bug = await gateway.fetch(request("/bug"));
     expect(bug.status).toBe(500);
     expect(await bug.text()).not.toContain("secret");
@@ -251,7 +278,9 @@ describe("a peer that breaks the rules", () => {
     });
     const greedy = await gateway.fetch(request("/1"));
     const modest = await gateway.fetch(request("/2"));
-    await expect(greedy.arrayBuffer()).rejects.toMatchObject({ message: expect.stringContaining("more data than was granted") });
+    await expect(greedy.arrayBuffer()).rejects.toMatchObject({
+      message: expect.stringContaining("more data than was granted"),
+    });
     expect((await modest.arrayBuffer()).byteLength).toBe(500);
     expect(cancelled).toEqual([1]);
     expect(gateway.isOpen).toBe(true);

@@ -38,7 +38,17 @@ export class Channel {
   readonly #heartbeat: Heartbeat;
   #end: { code: number; reason: string } | undefined;
 
-  constructor({ socket, level, side, serve, logger, software, heartbeat, limits, onStreamEvent }: ChannelOptions) {
+  constructor({
+    socket,
+    level,
+    side,
+    serve,
+    logger,
+    software,
+    heartbeat,
+    limits,
+    onStreamEvent,
+  }: ChannelOptions) {
     this.level = level;
     this.#socket = socket;
     const deps = {
@@ -124,9 +134,13 @@ export class Channel {
     this.#end = { code, reason };
     this.#heartbeat.stop();
     this.#wire.end(
-      new CerverError("compute_lost", `The link to the compute broke (${reason || `code ${code}`}), so the outcome is unknown.`, {
-        hint: "Look on that machine before you run it again.",
-      }),
+      new CerverError(
+        "compute_lost",
+        `The link to the compute broke (${reason || `code ${code}`}), so the outcome is unknown.`,
+        {
+          hint: "Look on that machine before you run it again.",
+        },
+      ),
     );
     this.#resolveClosed(this.#end);
   }

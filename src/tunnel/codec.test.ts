@@ -10,7 +10,12 @@ test("a frame comes back as it went", () => {
   fc.assert(
     fc.property(type, streamId, fc.boolean(), bytes, (type, streamId, end, payload) => {
       const frame = decodeFrame(encodeFrame(type, streamId, end, payload))!;
-      expect({ ...frame, payload: [...frame.payload] }).toEqual({ type, streamId, end, payload: [...payload] });
+      expect({ ...frame, payload: [...frame.payload] }).toEqual({
+        type,
+        streamId,
+        end,
+        payload: [...payload],
+      });
     }),
   );
 });

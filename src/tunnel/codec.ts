@@ -76,7 +76,10 @@ export function decodeHead(payload: Buffer, maxHead: number): { head: unknown; b
   const bodyAt = HEAD_LENGTH_BYTES + length;
   if (length > maxHead || bodyAt > payload.length) return undefined;
   try {
-    return { head: JSON.parse(payload.toString("utf8", HEAD_LENGTH_BYTES, bodyAt)), body: payload.subarray(bodyAt) };
+    return {
+      head: JSON.parse(payload.toString("utf8", HEAD_LENGTH_BYTES, bodyAt)),
+      body: payload.subarray(bodyAt),
+    };
   } catch {
     return undefined;
   }

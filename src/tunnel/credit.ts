@@ -35,7 +35,10 @@ export class BodySender {
    * Sends what the body holds, in pieces that fit credit and frames, with `write`; the last one has `end` set.
    * Resolves when all is sent or the sender was cancelled. Rejects when the body fails.
    */
-  async send(body: ReadableStream<Uint8Array>, write: (bytes: Uint8Array, end: boolean) => void): Promise<void> {
+  async send(
+    body: ReadableStream<Uint8Array>,
+    write: (bytes: Uint8Array, end: boolean) => void,
+  ): Promise<void> {
     if (this.#stopped) return body.cancel();
     const reader = body.getReader();
     this.#reader = reader;

@@ -117,19 +117,30 @@ export class JsonWire implements Wire {
     pending.resolve(toResponse(status, body));
   }
 
-  async #answer({ request_id, method, path, headers, body }: Extract<JsonFrame, { type: "request" }>): Promise<void> {
+  async #answer({
+    request_id,
+    method,
+    path,
+    headers,
+    body,
+  }: Extract<JsonFrame, { type: "request" }>): Promise<void> {
     const abort = new AbortController();
     this.#serving.add(abort);
     try {
       const response = METHODS.has(method)
-        ? await respond(this.#deps.serve, toRequest(method, path, headers, body, abort.signal), this.#deps.logger)
+        ? await respond(
+            this.#deps.serve,
+            toRequest(method, path, headers, body, abort.signal),
+            this.#deps.logger,
+          )
         : errorResponse(new CerverError("method_not_allowed", `${method} is not a method of this surface.`));
       const text = await readBounded(response, abort);
       this.#reply(request_id, response.status, text);
     } catch (error) {
       // When the link is gone there is nobody to answer.
       if (!this.#serving.has(abort)) return;
-      const known = error instanceof CerverError ? error : new CerverError("internal", "The answer could not be read.");
+      const known =
+        error instanceof CerverError ? error : new CerverError("internal", "The answer could not be read.");
       this.#reply(request_id, known.status, JSON.stringify(known.toBody()));
     } finally {
       this.#serving.delete(abort);

@@ -9,7 +9,9 @@ export async function respond(serve: Serve, request: Request, logger: Logger): P
   } catch (error) {
     if (error instanceof CerverError) return errorResponse(error);
     logger.error({ err: error, method: request.method }, "a request through the tunnel failed");
-    return errorResponse(new CerverError("internal", "Something went wrong on the relay. Its log says what."));
+    return errorResponse(
+      new CerverError("internal", "Something went wrong on the relay. Its log says what."),
+    );
   }
 }
 

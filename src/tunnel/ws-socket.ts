@@ -14,7 +14,8 @@ export function wsSocket(ws: WebSocket): FrameSocket {
   let waiting: (() => void)[] = [];
 
   const release = () => {
-    if (waiting.length === 0 || (ws.readyState === ws.OPEN && ws.bufferedAmount > HIGH_WATER_BYTES / 2)) return;
+    if (waiting.length === 0 || (ws.readyState === ws.OPEN && ws.bufferedAmount > HIGH_WATER_BYTES / 2))
+      return;
     const resume = waiting;
     waiting = [];
     for (const resolve of resume) resolve();

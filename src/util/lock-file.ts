@@ -1,7 +1,7 @@
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { link, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { randomUUID } from "node:crypto";
 import { makePrivateFolder } from "./private-folder.js";
 
 /** Who holds a lock. */

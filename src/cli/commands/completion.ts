@@ -11,7 +11,9 @@ export const completionCommand = (context: CliContext) =>
       const verbs = command.parent!.commands.map((verb) => ({
         name: verb.name(),
         summary: verb.summary(),
-        flags: verb.options.flatMap(({ long, short }) => [long, short]).filter((flag) => flag !== undefined && flag !== null),
+        flags: verb.options
+          .flatMap(({ long, short }) => [long, short])
+          .filter((flag) => flag !== undefined && flag !== null),
       }));
       const script = SHELLS[shell];
       if (!script) {
@@ -55,7 +57,9 @@ compdef _cerver cerver`,
         `complete -c cerver -n __fish_use_subcommand -a ${verb.name} -d '${verb.summary.replaceAll("'", "")}'`,
         ...verb.flags
           .filter((flag) => flag.startsWith("--"))
-          .map((flag) => `complete -c cerver -n '__fish_seen_subcommand_from ${verb.name}' -l ${flag.slice(2)}`),
+          .map(
+            (flag) => `complete -c cerver -n '__fish_seen_subcommand_from ${verb.name}' -l ${flag.slice(2)}`,
+          ),
       ])
       .join("\n"),
 };

@@ -15,7 +15,9 @@ export const computesCommand = (context: CliContext) =>
       const computes = await client.computes();
       if (json) return out.json({ computes });
       if (computes.length === 0) {
-        return out.say(`No compute is attached. On the machine you want to use: cerver relay --gateway ${client.gatewayUrl}`);
+        return out.say(
+          `No compute is attached. On the machine you want to use: cerver relay --gateway ${client.gatewayUrl}`,
+        );
       }
       out.table(
         ["ID", "NAME", "PROVIDER", "STATUS", "LAST REPORT"],

@@ -1,5 +1,5 @@
-import { createWriteStream } from "node:fs";
 import { once } from "node:events";
+import { createWriteStream } from "node:fs";
 import { Command, Option } from "commander";
 import type { CliContext } from "../context.js";
 import { GATEWAY_OPTION } from "../options.js";

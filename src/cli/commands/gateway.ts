@@ -20,7 +20,10 @@ export const gatewayCommand = (context: CliContext) =>
     .option("--data-dir <folder>", "where the database is kept (default: $XDG_DATA_HOME/cerver)")
     .option("--public-url <url>", "the address others reach it under, when it is behind a proxy")
     .option("--no-auth", "no tokens: one local account for whoever is on this machine; loopback only")
-    .addHelpText("after", "\nExamples:\n  $ cerver gateway --port 9000\n  $ CERVER_DATABASE_URL=postgres://localhost/cerver cerver gateway")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cerver gateway --port 9000\n  $ CERVER_DATABASE_URL=postgres://localhost/cerver cerver gateway",
+    )
     .action(async ({ auth, ...options }: GatewayOptions) => {
       const { gatewayConfig } = await import("../../gateway/config.js");
       const { startGateway } = await import("../../gateway/start.js");

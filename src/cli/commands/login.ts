@@ -20,7 +20,9 @@ export const loginCommand = (context: CliContext) =>
       const { readUserConfig, writeUserConfig } = await import("../../login/user-config.js");
       const { gatewayUrl } = await context.gateway(options.gateway);
       const abort = new AbortController();
-      context.process.once("SIGINT", () => abort.abort(new CerverError("timed_out", "The login was interrupted.")));
+      context.process.once("SIGINT", () =>
+        abort.abort(new CerverError("timed_out", "The login was interrupted.")),
+      );
       const { token } = await deviceLogin({
         client: new GatewayClient({ gatewayUrl }),
         machineName: hostname(),
@@ -33,7 +35,11 @@ export const loginCommand = (context: CliContext) =>
       });
       const credentials = await context.credentials();
       await credentials.set(apiKey(gatewayUrl), token);
-      await writeUserConfig(paths.config, { ...(await readUserConfig(paths.config)), gateway_url: gatewayUrl, gateway_set_by: "login" });
+      await writeUserConfig(paths.config, {
+        ...(await readUserConfig(paths.config)),
+        gateway_url: gatewayUrl,
+        gateway_set_by: "login",
+      });
       out.say(`Logged in to ${gatewayUrl}. The token is in ${credentials.where}.`);
     });
 
@@ -49,7 +55,8 @@ export const logoutCommand = (context: CliContext) =>
       const { gatewayUrl } = await context.gateway(gateway);
       const credentials = await context.credentials();
       const token = await credentials.get(apiKey(gatewayUrl));
-      if (token === undefined) return out.say(`No token for ${gatewayUrl} is kept here, so there is nothing to do.`);
+      if (token === undefined)
+        return out.say(`No token for ${gatewayUrl} is kept here, so there is nothing to do.`);
       const revoked = await new GatewayClient({ gatewayUrl, token }).revokeKey(token).then(
         () => true,
         (error: unknown) => error instanceof CerverError && error.code === "unauthenticated",
@@ -82,5 +89,7 @@ export const whoamiCommand = (context: CliContext) =>
       if (json) return out.json(answer);
       out.line(`Gateway  ${answer.gateway_url}  ${out.dim(`(${choice.from})`)}`);
       out.line(`Account  ${answer.account_id ?? "unknown"}`);
-      out.line(`Scopes   ${answer.scopes?.join(", ") ?? "unknown"}  ${out.dim(`(token: ${choice.tokenFrom})`)}`);
+      out.line(
+        `Scopes   ${answer.scopes?.join(", ") ?? "unknown"}  ${out.dim(`(token: ${choice.tokenFrom})`)}`,
+      );
     });

@@ -5,10 +5,19 @@ import { GATEWAY_OPTION } from "../options.js";
 export const mcpCommand = (context: CliContext) =>
   new Command("mcp")
     .summary("serve sessions and secrets to an agent over MCP")
-    .description("Serves the Model Context Protocol on stdin and stdout: agents read sessions and fetch secrets. Agents start it; people configure it.")
+    .description(
+      "Serves the Model Context Protocol on stdin and stdout: agents read sessions and fetch secrets. Agents start it; people configure it.",
+    )
     .option(...GATEWAY_OPTION)
-    .addHelpText("after", "\nExample, for Claude Code:\n  $ claude mcp add --scope user cerver -e CERVER_API_TOKEN=ck_… -- npx -y -p cerver cerver-mcp")
+    .addHelpText(
+      "after",
+      "\nExample, for Claude Code:\n  $ claude mcp add --scope user cerver -e CERVER_API_TOKEN=ck_… -- npx -y -p cerver cerver-mcp",
+    )
     .action(async (options: { gateway?: string }) => {
       const { startMcp } = await import("../../mcp/start.js");
-      await startMcp({ choose: () => context.gateway(options.gateway), env: context.env, process: context.process });
+      await startMcp({
+        choose: () => context.gateway(options.gateway),
+        env: context.env,
+        process: context.process,
+      });
     });

@@ -24,6 +24,8 @@ export const peekCommand = (context: CliContext) =>
       const session = await client.session(await resolveSession(client, id), { tail: last });
       if (json) return out.json(session);
       const { transcriptText } = await import("../../client/transcript-text.js");
-      out.say(`${printable(session.sessionName)} · ${session.status} · ${session.transcriptTotal ?? session.transcript.length} entries`);
+      out.say(
+        `${printable(session.sessionName)} · ${session.status} · ${session.transcriptTotal ?? session.transcript.length} entries`,
+      );
       for (const entry of session.transcript) out.line(harmless(transcriptText(entry)));
     });

@@ -22,12 +22,27 @@ export const relayCommand = (context: CliContext) =>
     )
     .option(...GATEWAY_OPTION)
     .option("--name <name>", "what this machine is called (default: its host name)")
-    .option("--max-runs <count>", "how many runs may be under way at once (default: 128)", wholeNumber(1, 10_000))
-    .option("--allow-dir <folder>", "let sessions choose to work in this folder; may be given again", collectFolders)
-    .option("--allow-env <name>", "let runs see this variable although it looks secret; may be given again", collect)
-    .addHelpText("after", "\nExamples:\n  $ cerver relay\n  $ CERVER_API_TOKEN=ck_… cerver relay --name mac-mini --allow-dir ~/work")
+    .option(
+      "--max-runs <count>",
+      "how many runs may be under way at once (default: 128)",
+      wholeNumber(1, 10_000),
+    )
+    .option(
+      "--allow-dir <folder>",
+      "let sessions choose to work in this folder; may be given again",
+      collectFolders,
+    )
+    .option(
+      "--allow-env <name>",
+      "let runs see this variable although it looks secret; may be given again",
+      collect,
+    )
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cerver relay\n  $ CERVER_API_TOKEN=ck_… cerver relay --name mac-mini --allow-dir ~/work",
+    )
     .action(async (options: RelayOptions) => {
-      const { env, out } = context;
+      const { env } = context;
       const { relayConfig } = await import("../../relay/config.js");
       const { startRelay } = await import("../../relay/start.js");
       const { hasDisplay, openBrowser } = await import("../../login/open-browser.js");
@@ -76,8 +91,10 @@ function reporter({ process, out }: CliContext, abort: AbortController) {
     return {
       say: (line: string) => out.say(line),
       onState: (state: ConnectionState) => {
-        if (state.state === "connected") out.say("Connected. This machine is a compute now; Ctrl-C detaches it.");
-        if (state.state === "waiting") out.say(`Not connected: ${state.why}. Next try in ${(state.waitMs / 1000).toFixed(1)} s.`);
+        if (state.state === "connected")
+          out.say("Connected. This machine is a compute now; Ctrl-C detaches it.");
+        if (state.state === "waiting")
+          out.say(`Not connected: ${state.why}. Next try in ${(state.waitMs / 1000).toFixed(1)} s.`);
       },
       ready: (computeId: string) => out.say(`Compute: ${computeId}`),
       failed: (error: unknown) => error,

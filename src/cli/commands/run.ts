@@ -23,17 +23,26 @@ interface RunOptions {
 export const runCommand = (context: CliContext) =>
   new Command("run")
     .summary("run code in a session and stream its output")
-    .description("Runs shell text, or JavaScript with --node, and exits with its exit code: 124 after a timeout, 125 when cerver itself failed.")
+    .description(
+      "Runs shell text, or JavaScript with --node, and exits with its exit code: 124 after a timeout, 125 when cerver itself failed.",
+    )
     .argument("<code>", "the text to run; - reads it from stdin")
     .option("--session <id>", "the session to run in; a new one that is ended afterwards when left out")
     .option("--node", "run the text as an ES module with Node")
-    .option("--timeout <time>", "end the whole process tree after this time, such as 30s or 5m (default: 30s)", seconds)
+    .option(
+      "--timeout <time>",
+      "end the whole process tree after this time, such as 30s or 5m (default: 30s)",
+      seconds,
+    )
     .option("--cwd <folder>", "working folder inside the session's")
     .option("-e, --env <name=value>", "set a variable for this run; may be given again", collectVariables)
     .option("-i, --stdin", "send this command's stdin along")
     .option("--json", "print the answer as JSON when the run is over")
     .option(...GATEWAY_OPTION)
-    .addHelpText("after", "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ echo 'console.log(6 * 7)' | cerver run --node -")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ echo 'console.log(6 * 7)' | cerver run --node -",
+    )
     .action((code: string, options: RunOptions) => runCode(context, code, options));
 
 async function runCode(context: CliContext, code: string, options: RunOptions): Promise<void> {
@@ -50,7 +59,8 @@ async function runCode(context: CliContext, code: string, options: RunOptions): 
   process.once("SIGTERM", () => interrupt.abort());
   const sessionId = options.session
     ? await resolveSession(client, options.session)
-    : (await client.createSession({ session_name: firstLine(text), metadata: { source: "cerver-cli" } })).session_id;
+    : (await client.createSession({ session_name: firstLine(text), metadata: { source: "cerver-cli" } }))
+        .session_id;
   const request: RunRequestInput = {
     code: text,
     ...(options.node && { runtime: "node" as const }),

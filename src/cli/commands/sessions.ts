@@ -1,7 +1,7 @@
 import { Command } from "commander";
+import { ago } from "../ago.js";
 import type { CliContext } from "../context.js";
 import { GATEWAY_OPTION, JSON_OPTION, wholeNumber } from "../options.js";
-import { ago } from "../ago.js";
 
 interface SessionsOptions {
   limit?: number;
@@ -24,7 +24,8 @@ export const sessionsCommand = (context: CliContext) =>
       const { out } = context;
       const list = await (await context.client(gateway)).sessions(query);
       if (json) return out.json(list);
-      if (list.sessions.length === 0) return out.say("There are no sessions yet. Try: cerver run 'echo hello'");
+      if (list.sessions.length === 0)
+        return out.say("There are no sessions yet. Try: cerver run 'echo hello'");
       out.table(
         ["ID", "NAME", "STATUS", "ENTRIES", "CHANGED"],
         list.sessions.map((session) => [
@@ -35,5 +36,6 @@ export const sessionsCommand = (context: CliContext) =>
           ago(session.updatedAt),
         ]),
       );
-      if (list.next_cursor) out.say(`There are more; the newest ${list.sessions.length} are shown (--limit).`);
+      if (list.next_cursor)
+        out.say(`There are more; the newest ${list.sessions.length} are shown (--limit).`);
     });

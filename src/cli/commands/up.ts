@@ -1,5 +1,5 @@
-import { Command } from "commander";
 import { join } from "node:path";
+import { Command } from "commander";
 import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
 import { collect, collectFolders, port, wholeNumber } from "../options.js";
@@ -19,13 +19,27 @@ interface UpOptions {
 export const upCommand = (context: CliContext) =>
   new Command("up")
     .summary("start a gateway and attach this machine to it")
-    .description("Starts a gateway on this machine, attaches the machine to it as a compute, and says how to use both.")
+    .description(
+      "Starts a gateway on this machine, attaches the machine to it as a compute, and says how to use both.",
+    )
     .option("--port <port>", "port to listen on; the next free one when it is taken (default: 8787)", port)
     .option("--data-dir <folder>", "where the database is kept (default: $XDG_DATA_HOME/cerver)")
     .option("--name <name>", "what this machine is called (default: its host name)")
-    .option("--max-runs <count>", "how many runs may be under way at once (default: 128)", wholeNumber(1, 10_000))
-    .option("--allow-dir <folder>", "let sessions choose to work in this folder; may be given again", collectFolders)
-    .option("--allow-env <name>", "let runs see this variable although it looks secret; may be given again", collect)
+    .option(
+      "--max-runs <count>",
+      "how many runs may be under way at once (default: 128)",
+      wholeNumber(1, 10_000),
+    )
+    .option(
+      "--allow-dir <folder>",
+      "let sessions choose to work in this folder; may be given again",
+      collectFolders,
+    )
+    .option(
+      "--allow-env <name>",
+      "let runs see this variable although it looks secret; may be given again",
+      collect,
+    )
     .option("--no-open", "do not open the web page in a browser")
     .option("--json", "print one line of JSON when ready")
     .addHelpText("after", "\nExamples:\n  $ cerver up\n  $ cerver up --port 9000 --no-open --json")
@@ -43,9 +57,13 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
   );
   const lock = await takeLock(join(config.dataDir, "up.lock"), "starting").catch(cannotWrite(config.dataDir));
   if (!isLock(lock)) {
-    throw new CerverError("conflict", `The data in ${config.dataDir} is held by process ${lock.pid}, since ${lock.since}.`, {
-      hint: `That cerver is ${lock.note}. Stop it first, or give this one its own folder with --data-dir.`,
-    });
+    throw new CerverError(
+      "conflict",
+      `The data in ${config.dataDir} is held by process ${lock.pid}, since ${lock.since}.`,
+      {
+        hint: `That cerver is ${lock.note}. Stop it first, or give this one its own folder with --data-dir.`,
+      },
+    );
   }
   try {
     const { startGateway } = await import("../../gateway/start.js");
@@ -70,7 +88,14 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
             }),
           );
         } else {
-          welcome(context, { ...gateway, dashboardUrl, token, computeId: relay.computeId, dataDir: config.dataDir, name: relay.name });
+          welcome(context, {
+            ...gateway,
+            dashboardUrl,
+            token,
+            computeId: relay.computeId,
+            dataDir: config.dataDir,
+            name: relay.name,
+          });
           if (options.open && out.isTerminal) {
             const { openBrowser } = await import("../../login/open-browser.js");
             await openBrowser(dashboardUrl, env);
@@ -91,10 +116,14 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
 
   function cannotWrite(folder: string) {
     return (error: NodeJS.ErrnoException): never => {
-      throw new CerverError("forbidden", `The data folder ${folder} cannot be written (${error.code ?? error.message}).`, {
-        hint: `Choose another with --data-dir, or change who owns that one. The default is ${paths.data}.`,
-        cause: error,
-      });
+      throw new CerverError(
+        "forbidden",
+        `The data folder ${folder} cannot be written (${error.code ?? error.message}).`,
+        {
+          hint: `Choose another with --data-dir, or change who owns that one. The default is ${paths.data}.`,
+          cause: error,
+        },
+      );
     };
   }
 }
@@ -152,7 +181,9 @@ function welcome({ out }: CliContext, ready: Ready): void {
   out.line("  or, from anything that speaks HTTP:");
   out.line();
   out.line(`    SESSION=$(curl -s ${ready.url}/v2/sessions ${auth} \\`);
-  out.line(`      -H "Content-Type: application/json" -d '{"task": "Try it"}' | sed 's/.*"session_id":"\\([^"]*\\)".*/\\1/')`);
+  out.line(
+    `      -H "Content-Type: application/json" -d '{"task": "Try it"}' | sed 's/.*"session_id":"\\([^"]*\\)".*/\\1/')`,
+  );
   out.line(`    curl -s ${ready.url}/v2/sessions/$SESSION/run ${auth} \\`);
   out.line(`      -H "Content-Type: application/json" -d '{"code": "echo hello from cerver && node -v"}'`);
   out.line();

@@ -1,6 +1,6 @@
 import type { KeyList } from "../../protocol/account.js";
-import type { Scope } from "../../protocol/scopes.js";
 import { newId } from "../../protocol/ids.js";
+import type { Scope } from "../../protocol/scopes.js";
 import type { ApiTokenRow, Database } from "../store/schema.js";
 import { hashSecret, isTokenShaped, newToken, tokenPrefix } from "./token-format.js";
 
@@ -86,7 +86,11 @@ export class ApiTokens {
 
   /** Binds a relay's token to the compute that it has registered. */
   async bindToCompute(tokenId: string, computeId: string): Promise<void> {
-    await this.#db.updateTable("api_tokens").set({ compute_id: computeId }).where("id", "=", tokenId).execute();
+    await this.#db
+      .updateTable("api_tokens")
+      .set({ compute_id: computeId })
+      .where("id", "=", tokenId)
+      .execute();
     this.#forget((row) => row.id === tokenId);
   }
 
@@ -126,7 +130,11 @@ export class ApiTokens {
     await this.#revokeWhere(accountId, "compute_id", computeId);
   }
 
-  async #revokeWhere(accountId: string, column: "hash" | "prefix" | "compute_id", value: string): Promise<boolean> {
+  async #revokeWhere(
+    accountId: string,
+    column: "hash" | "prefix" | "compute_id",
+    value: string,
+  ): Promise<boolean> {
     const revoked = await this.#db
       .updateTable("api_tokens")
       .set({ revoked_at: this.#now() })

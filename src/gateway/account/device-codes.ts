@@ -1,8 +1,8 @@
 import { randomInt } from "node:crypto";
-import type { Scope } from "../../protocol/scopes.js";
 import type { DeviceLogin, DevicePollAnswer, StartDeviceLoginRequest } from "../../protocol/device-login.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
+import type { Scope } from "../../protocol/scopes.js";
 import type { Database, DeviceLoginRow } from "../store/schema.js";
 import type { ApiTokens } from "./api-tokens.js";
 import { AttemptLimit } from "./attempt-limit.js";
@@ -162,7 +162,10 @@ export class DeviceCodes {
     return row !== undefined;
   }
 
-  async #redeem(row: Pick<DeviceLoginRow, "id" | "machine_name" | "scopes">, accountId: string): Promise<DevicePollAnswer> {
+  async #redeem(
+    row: Pick<DeviceLoginRow, "id" | "machine_name" | "scopes">,
+    accountId: string,
+  ): Promise<DevicePollAnswer> {
     const key = await this.#db.transaction().execute(async (tx) => {
       const mine = await tx
         .updateTable("device_logins")
@@ -180,7 +183,10 @@ export class DeviceCodes {
   }
 
   async #makeRoom(ip: string, now: number): Promise<void> {
-    await this.#db.deleteFrom("device_logins").where("expires_at", "<", now - LOGIN_LIFE_SECONDS * 1000).execute();
+    await this.#db
+      .deleteFrom("device_logins")
+      .where("expires_at", "<", now - LOGIN_LIFE_SECONDS * 1000)
+      .execute();
     const { all, here } = await this.#db
       .selectFrom("device_logins")
       .select(({ fn, eb }) => [

@@ -17,7 +17,11 @@ export const CATALOG: readonly ProviderProfile[] = [
   },
   { provider: "vercel", label: "Vercel Sandbox", howToEnable: "This version has no adapter for it yet." },
   { provider: "e2b", label: "E2B", howToEnable: "This version has no adapter for it yet." },
-  { provider: "cloudflare", label: "Cloudflare Sandbox", howToEnable: "This version has no adapter for it yet." },
+  {
+    provider: "cloudflare",
+    label: "Cloudflare Sandbox",
+    howToEnable: "This version has no adapter for it yet.",
+  },
 ];
 
 /** The profile of a provider, under its canonical name. */

@@ -131,7 +131,8 @@ export class Computes {
       kind: row.kind,
       scope: row.scope,
       status: this.#hub.isOnline(row.id) ? "ready" : "offline",
-      last_heartbeat_at: row.last_heartbeat_at === null ? null : new Date(row.last_heartbeat_at).toISOString(),
+      last_heartbeat_at:
+        row.last_heartbeat_at === null ? null : new Date(row.last_heartbeat_at).toISOString(),
       capabilities: JSON.parse(row.capabilities_json),
       metadata: JSON.parse(row.metadata_json),
       owner_id: row.account_id,

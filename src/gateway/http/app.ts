@@ -66,8 +66,11 @@ export function createGatewayApp(deps: GatewayAppDeps) {
   }
   app.route("/v2/auth", keyRoutes(deps));
 
-  for (const path of ["/", "/style.css", "/signin", "/signout", "/approve", "/sessions/*"]) app.use(path, pageHeaders());
-  app.get("/style.css", (c) => c.body(STYLE, 200, { "Content-Type": "text/css; charset=utf-8", "Cache-Control": "max-age=3600" }));
+  for (const path of ["/", "/style.css", "/signin", "/signout", "/approve", "/sessions/*"])
+    app.use(path, pageHeaders());
+  app.get("/style.css", (c) =>
+    c.body(STYLE, 200, { "Content-Type": "text/css; charset=utf-8", "Cache-Control": "max-age=3600" }),
+  );
   app.route("/", signinPages(deps));
   app.route("/", approvePages(deps));
   app.route("/", homePages(deps));
@@ -90,7 +93,8 @@ export function createGatewayApp(deps: GatewayAppDeps) {
 
 function unexpected(error: Error, requestId: string, logger: Logger): CerverError {
   // Whoever has gone away hears nothing, and it is nobody's fault.
-  if (error.name === "AbortError") return new CerverError("timed_out", "The caller did not wait for the answer.");
+  if (error.name === "AbortError")
+    return new CerverError("timed_out", "The caller did not wait for the answer.");
   if (error.name === "TimeoutError") {
     return new CerverError("timed_out", "The compute did not answer in time.", {
       hint: "Look at it with `cerver computes`, then try again.",

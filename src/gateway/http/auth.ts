@@ -1,7 +1,7 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { getCookie } from "hono/cookie";
-import type { Scope } from "../../protocol/scopes.js";
 import { CerverError } from "../../protocol/errors.js";
+import type { Scope } from "../../protocol/scopes.js";
 import type { ApiTokens, Principal } from "../account/api-tokens.js";
 import type { BrowserSignins } from "../account/browser-signins.js";
 
@@ -36,9 +36,13 @@ export function requireScope(...wanted: Scope[]): MiddlewareHandler<{ Variables:
   return async (c, next) => {
     const { scopes } = c.var.principal;
     if (!wanted.some((scope) => has(scopes, scope))) {
-      throw new CerverError("forbidden", `This token has the scope ${[...scopes].join(" and ")}, and this needs ${wanted[0]}.`, {
-        hint: "Use another token, or make one with that scope: POST /v2/auth/keys.",
-      });
+      throw new CerverError(
+        "forbidden",
+        `This token has the scope ${[...scopes].join(" and ")}, and this needs ${wanted[0]}.`,
+        {
+          hint: "Use another token, or make one with that scope: POST /v2/auth/keys.",
+        },
+      );
     }
     await next();
   };
@@ -78,7 +82,8 @@ function owner(accountId: string): Principal {
 
 /** A cookie is sent by the browser unasked, so what changes something has to come from our own pages. */
 function mayUseCookie(c: Context): boolean {
-  if (c.req.method === "GET" || c.req.method === "HEAD") return c.req.header("sec-fetch-site") !== "cross-site";
+  if (c.req.method === "GET" || c.req.method === "HEAD")
+    return c.req.header("sec-fetch-site") !== "cross-site";
   return isSameOrigin(c);
 }
 

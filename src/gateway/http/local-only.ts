@@ -16,15 +16,23 @@ export function localOnly(): MiddlewareHandler {
   return async (c, next) => {
     const host = c.req.header("host") ?? "";
     if (!isLoopback(host)) {
-      throw new CerverError("forbidden", `This gateway has no tokens, so it answers to localhost only, not to "${host}".`, {
-        hint: "Use http://127.0.0.1 or http://localhost, or start the gateway without --no-auth.",
-      });
+      throw new CerverError(
+        "forbidden",
+        `This gateway has no tokens, so it answers to localhost only, not to "${host}".`,
+        {
+          hint: "Use http://127.0.0.1 or http://localhost, or start the gateway without --no-auth.",
+        },
+      );
     }
     const origin = c.req.header("origin");
     if (origin !== undefined && origin !== `http://${host}`) {
-      throw new CerverError("forbidden", `This gateway has no tokens, so pages of "${origin}" may not call it.`, {
-        hint: "Start the gateway without --no-auth and give that page a token.",
-      });
+      throw new CerverError(
+        "forbidden",
+        `This gateway has no tokens, so pages of "${origin}" may not call it.`,
+        {
+          hint: "Start the gateway without --no-auth and give that page a token.",
+        },
+      );
     }
     await next();
   };

@@ -10,7 +10,10 @@ export function toNdjson(events: ReadableStream<Uint8Array>): ReadableStream<Uin
   return events.pipeThrough(
     new TransformStream<Uint8Array, Uint8Array>({
       transform(chunk, controller) {
-        const bytes = partial.length > 0 ? Buffer.concat([partial, chunk]) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+        const bytes =
+          partial.length > 0
+            ? Buffer.concat([partial, chunk])
+            : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
         const lines: Uint8Array[] = [];
         let from = 0;
         for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, from)) {

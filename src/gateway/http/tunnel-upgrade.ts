@@ -1,4 +1,4 @@
-import { STATUS_CODES, type IncomingMessage, type Server } from "node:http";
+import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { CerverError } from "../../protocol/errors.js";
@@ -104,7 +104,8 @@ function queryToken(request: IncomingMessage, url: URL): string | undefined {
 }
 
 function refuse(socket: Duplex, error: unknown, logger: Logger): void {
-  const known = error instanceof CerverError ? error : new CerverError("internal", "Something went wrong here.");
+  const known =
+    error instanceof CerverError ? error : new CerverError("internal", "Something went wrong here.");
   if (known.code === "internal") logger.error({ err: error }, "websocket upgrade failed");
   const body = JSON.stringify(known.toBody());
   socket.end(

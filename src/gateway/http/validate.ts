@@ -56,8 +56,12 @@ async function readText(c: Context): Promise<string> {
       if (size > MAX_BODY_BYTES) reject(tooLarge());
       else chunks.push(chunk);
     });
-    incoming.once("end", () => resolve((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString("utf8")));
-    incoming.once("close", () => reject(new CerverError("timed_out", "The caller went away before the body was complete.")));
+    incoming.once("end", () =>
+      resolve((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString("utf8")),
+    );
+    incoming.once("close", () =>
+      reject(new CerverError("timed_out", "The caller went away before the body was complete.")),
+    );
     incoming.once("error", reject);
   });
 }

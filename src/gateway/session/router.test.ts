@@ -32,10 +32,14 @@ describe("route", () => {
   });
 
   test("of several, takes the one whose sessions started fastest so far", () => {
-    const result = decide({}, [compute("cmp_a"), compute("cmp_b")], [
-      ["cmp_a", 900],
-      ["cmp_b", 40],
-    ]);
+    const result = decide(
+      {},
+      [compute("cmp_a"), compute("cmp_b")],
+      [
+        ["cmp_a", 900],
+        ["cmp_b", 40],
+      ],
+    );
     expect(result).toMatchObject({ chosen: { compute_id: "cmp_b" }, predictedStartupMs: 40 });
   });
 
@@ -48,17 +52,25 @@ describe("route", () => {
     });
   });
 
-  test.each(["p69", "cerver_local_provider", "cerver_local", "local"])("knows %s as a local machine", (name) => {
-    const request = { policy: { mode: "pinned" as const, pinned_provider: name } };
-    expect(decide(request, [compute("cmp_a")])).toMatchObject({ chosen: { compute_id: "cmp_a" } });
-    expect(decide({ target_compute_id: `provider_${name}` }, [compute("cmp_a")])).toMatchObject({
-      chosen: { compute_id: "cmp_a" },
-    });
-  });
+  test.each(["p69", "cerver_local_provider", "cerver_local", "local"])(
+    "knows %s as a local machine",
+    (name) => {
+      const request = { policy: { mode: "pinned" as const, pinned_provider: name } };
+      expect(decide(request, [compute("cmp_a")])).toMatchObject({ chosen: { compute_id: "cmp_a" } });
+      expect(decide({ target_compute_id: `provider_${name}` }, [compute("cmp_a")])).toMatchObject({
+        chosen: { compute_id: "cmp_a" },
+      });
+    },
+  );
 
   test.each<[string, RouterInput["request"], Compute[], string]>([
     ["nothing is attached", {}, [], "No compute is attached to this account."],
-    ["all are offline", {}, [compute("cmp_a", { status: "offline" })], "Every compute of this account is offline."],
+    [
+      "all are offline",
+      {},
+      [compute("cmp_a", { status: "offline" })],
+      "Every compute of this account is offline.",
+    ],
     [
       "the one asked for is offline",
       { target_compute_id: "cmp_a" },
@@ -101,10 +113,14 @@ describe("route", () => {
     ["policy.pinned_provider", { policy: { mode: "pinned", pinned_provider: "acme" } }],
     ["policy.allowed_providers", { policy: { allowed_providers: ["p69", "acme"] } }],
   ])("names an unknown provider in %s", (field, request) => {
-    expect(() => decide(request, [compute("cmp_a")])).toThrowError(`${field}: there is no provider called "acme".`);
+    expect(() => decide(request, [compute("cmp_a")])).toThrowError(
+      `${field}: there is no provider called "acme".`,
+    );
   });
 
   test("asks for the provider that a pinned policy forgot", () => {
-    expect(() => decide({ policy: { mode: "pinned" } }, [])).toThrowError("policy.pinned_provider is missing");
+    expect(() => decide({ policy: { mode: "pinned" } }, [])).toThrowError(
+      "policy.pinned_provider is missing",
+    );
   });
 });

@@ -85,11 +85,16 @@ function allowedProviders({ request, providers }: RouterInput): Set<string> | un
     });
   };
   if (policy?.mode === "pinned" && !policy.pinned_provider) {
-    throw new CerverError("invalid_request", "policy.mode is pinned, but policy.pinned_provider is missing.", {
-      hint: 'Name the provider, for example "pinned_provider": "p69".',
-    });
+    throw new CerverError(
+      "invalid_request",
+      "policy.mode is pinned, but policy.pinned_provider is missing.",
+      {
+        hint: 'Name the provider, for example "pinned_provider": "p69".',
+      },
+    );
   }
-  if (target?.startsWith("provider_")) return new Set([known("target_compute_id", target.slice("provider_".length))]);
+  if (target?.startsWith("provider_"))
+    return new Set([known("target_compute_id", target.slice("provider_".length))]);
   if (compute?.provider) return new Set([known("compute.provider", compute.provider)]);
   if (policy?.mode === "pinned") return new Set([known("policy.pinned_provider", policy.pinned_provider!)]);
   if (!policy?.allowed_providers?.length) return undefined;
@@ -107,7 +112,10 @@ function judge(
   const refusals = [
     compute.status !== "ready" && `${compute.label} is offline`,
     wanted !== undefined && compute.compute_id !== wanted && "Another compute was asked for",
-    wanted === undefined && allowed && !allowed.has(compute.provider) && "Its provider is not allowed by the policy",
+    wanted === undefined &&
+      allowed &&
+      !allowed.has(compute.provider) &&
+      "Its provider is not allowed by the policy",
     ...unmet(request.requirements, compute),
     limit !== undefined &&
       predicted !== undefined &&
@@ -143,7 +151,8 @@ function unmet(requirements: Requirements | undefined, compute: Compute): string
   const { runtimes, desktop } = (compute.capabilities ?? {}) as { runtimes?: unknown; desktop?: unknown };
   const missing: string[] = [];
   const runtime = requirements?.runtime;
-  if (runtime && Array.isArray(runtimes) && !runtimes.includes(runtime)) missing.push(`It has no ${runtime} runtime`);
+  if (runtime && Array.isArray(runtimes) && !runtimes.includes(runtime))
+    missing.push(`It has no ${runtime} runtime`);
   if (requirements?.desktop && desktop === false) missing.push("It has no desktop");
   if (requirements?.public_preview) missing.push("Public preview is not available on it yet");
   return missing;

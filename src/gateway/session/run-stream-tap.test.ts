@@ -6,7 +6,9 @@ import { MAX_TRANSCRIPT_OUTPUT } from "./run-transcript.js";
 
 const encode = (events: RunEvent[]) =>
   Buffer.from(
-    events.map((e, i) => `id: ${i + 1}\nevent: ${e.type}\ndata: ${JSON.stringify(e)}\n\n`).join(": keep-alive\n\n"),
+    events
+      .map((e, i) => `id: ${i + 1}\nevent: ${e.type}\ndata: ${JSON.stringify(e)}\n\n`)
+      .join(": keep-alive\n\n"),
   );
 const exit = (bytes: number): RunEvent => ({
   type: "exit",
@@ -46,7 +48,9 @@ test("keeps the first and the last of a long output, and true byte counts", () =
   const block = "x".repeat(50_000);
   const blocks = 40;
   for (let i = 0; i < blocks; i++) {
-    tap.push(encode([{ type: "stdout", offset: i * block.length, data: i === blocks - 1 ? `${block}END` : block }]));
+    tap.push(
+      encode([{ type: "stdout", offset: i * block.length, data: i === blocks - 1 ? `${block}END` : block }]),
+    );
   }
   const { stdout } = tap.output;
   expect(stdout.bytes).toBe(blocks * block.length + 3);

@@ -103,7 +103,8 @@ export class Runs {
   /** Resolves when the runs that have ended are on the record, of one session or of all. */
   async recorded(sessionId?: string): Promise<void> {
     if (this.#recording.size === 0) return;
-    const pending = sessionId === undefined ? [...this.#recording.values()] : [this.#recording.get(sessionId)];
+    const pending =
+      sessionId === undefined ? [...this.#recording.values()] : [this.#recording.get(sessionId)];
     await Promise.all(pending);
   }
 
@@ -210,9 +211,13 @@ export class Runs {
     }
     const provider = this.#providers.get(session.provider as SandboxRecord["provider"]);
     if (!provider || session.compute_id === null || session.sandbox_id === null) {
-      throw new CerverError("no_compute", `Session ${session.id} has no compute: it keeps a transcript only.`, {
-        hint: 'Create a session without "compute": null to run code.',
-      });
+      throw new CerverError(
+        "no_compute",
+        `Session ${session.id} has no compute: it keeps a transcript only.`,
+        {
+          hint: 'Create a session without "compute": null to run code.',
+        },
+      );
     }
     return {
       provider,
@@ -318,7 +323,11 @@ export class Runs {
   async #recordFailure(run: LiveRun, error: unknown, cancelled: boolean): Promise<void> {
     const lost = !(error instanceof CerverError) || error.code === "compute_lost";
     if (!lost && !cancelled) {
-      await this.#db.deleteFrom("runs").where("id", "=", run.id).execute().catch(() => {});
+      await this.#db
+        .deleteFrom("runs")
+        .where("id", "=", run.id)
+        .execute()
+        .catch(() => {});
       return;
     }
     await this.#recordEnd(run, {

@@ -1,10 +1,10 @@
-import type { ProviderName } from "../../protocol/providers.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { SessionMetrics } from "../../protocol/metrics.js";
+import type { ProviderName } from "../../protocol/providers.js";
 import {
-  type CreateSessionRequest,
   type CreatedSession,
+  type CreateSessionRequest,
   canonicalStatus,
   type ListSessionsQuery,
   type Metadata,
@@ -25,8 +25,8 @@ import { round, sessionMetrics } from "./metrics.js";
 import { noCompute } from "./recommendation.js";
 import { type RoutableProvider, route } from "./router.js";
 import { Runs } from "./runs.js";
-import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
 import { decodeCursor, encodeCursor } from "./session-cursor.js";
+import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
 import { Transcripts } from "./transcripts.js";
 
 /** How long a compute may take to make a sandbox. */
@@ -65,7 +65,11 @@ export class Sessions {
    * Fails with `no_compute` and a recommendation report when nothing fits, and leaves no sandbox behind when it fails
    * later.
    */
-  async create(accountId: string, request: CreateSessionRequest, signal: AbortSignal): Promise<CreatedSession> {
+  async create(
+    accountId: string,
+    request: CreateSessionRequest,
+    signal: AbortSignal,
+  ): Promise<CreatedSession> {
     const createdAt = this.#deps.now();
     const id = newId("sess", createdAt);
     const bound = wantsNoCompute(request)
@@ -175,7 +179,10 @@ export class Sessions {
 
   /** Merges into the metadata, key by key. */
   async patchMetadata(session: Session, metadata: Metadata): Promise<Metadata> {
-    const merged: Metadata = { ...(JSON.parse(session.metadata_json) as Metadata), ...withoutEnvValues(metadata) };
+    const merged: Metadata = {
+      ...(JSON.parse(session.metadata_json) as Metadata),
+      ...withoutEnvValues(metadata),
+    };
     const checked = PatchSessionRequest.parse({ metadata: merged }).metadata;
     await this.#deps.db
       .updateTable("sessions")
@@ -293,7 +300,10 @@ export class Sessions {
       await response.body?.cancel();
     } catch (error) {
       // A compute that is away ends its sandboxes' runs itself; the session ends all the same.
-      this.#deps.logger.warn({ err: error, compute_id: computeId, sandbox_id: sandboxId }, "sandbox not ended");
+      this.#deps.logger.warn(
+        { err: error, compute_id: computeId, sandbox_id: sandboxId },
+        "sandbox not ended",
+      );
     }
   }
 

@@ -1,10 +1,10 @@
 import { sql } from "kysely";
+import type { TranscriptQuery } from "../../protocol/sessions.js";
 import {
   DEFAULT_TRANSCRIPT_ENTRIES,
   type NewTranscriptEntry,
   type TranscriptEntry,
 } from "../../protocol/transcript.js";
-import type { TranscriptQuery } from "../../protocol/sessions.js";
 import type { Database, TranscriptEntryRow } from "../store/schema.js";
 
 export interface TranscriptsDeps {
@@ -74,10 +74,7 @@ export class Transcripts {
 
   /** The entries that a query asks for, oldest first: the newest 200 when it asks for nothing. */
   async read(sessionId: string, query: TranscriptQuery): Promise<TranscriptEntry[]> {
-    const entries = this.#db
-      .selectFrom("transcript_entries")
-      .selectAll()
-      .where("session_id", "=", sessionId);
+    const entries = this.#db.selectFrom("transcript_entries").selectAll().where("session_id", "=", sessionId);
     if (query.full === "1" || query.full === "true") {
       return (await entries.orderBy("seq").execute()).map(toEntry);
     }
@@ -118,12 +115,7 @@ function withoutRepeats(entries: readonly NewTranscriptEntry[], known: Set<strin
   });
 }
 
-function toRow(
-  sessionId: string,
-  seq: number,
-  entry: NewTranscriptEntry,
-  now: number,
-): TranscriptEntryRow {
+function toRow(sessionId: string, seq: number, entry: NewTranscriptEntry, now: number): TranscriptEntryRow {
   return {
     session_id: sessionId,
     seq,

@@ -63,9 +63,13 @@ async function refuseNewer(db: Kysely<Tables>, where: string): Promise<void> {
     .execute();
   const unknown = rows.map((row) => row.name).filter((name) => !(name in MIGRATIONS));
   if (unknown.length === 0) return;
-  throw new CerverError("conflict", `A newer version of cerver has changed ${where} (${unknown.join(", ")}).`, {
-    hint: "Use that version, or another --data-dir. Nothing was changed.",
-  });
+  throw new CerverError(
+    "conflict",
+    `A newer version of cerver has changed ${where} (${unknown.join(", ")}).`,
+    {
+      hint: "Use that version, or another --data-dir. Nothing was changed.",
+    },
+  );
 }
 
 function explained(error: unknown, where: string): unknown {
@@ -73,10 +77,14 @@ function explained(error: unknown, where: string): unknown {
   const { code = "", message = "" } = error as NodeJS.ErrnoException;
   const cause = { cause: error };
   if (["EACCES", "EPERM", "EROFS"].includes(code) || /readonly|unable to open/i.test(message)) {
-    return new CerverError("forbidden", `The database ${where} cannot be written by this user (${code || message}).`, {
-      hint: "Choose another folder with --data-dir, or change who owns that one.",
-      ...cause,
-    });
+    return new CerverError(
+      "forbidden",
+      `The database ${where} cannot be written by this user (${code || message}).`,
+      {
+        hint: "Choose another folder with --data-dir, or change who owns that one.",
+        ...cause,
+      },
+    );
   }
   if (["ENOTDIR", "EEXIST", "EISDIR", "ENOENT"].includes(code)) {
     return new CerverError("invalid_request", `The database ${where} cannot be made there (${code}).`, {

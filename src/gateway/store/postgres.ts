@@ -15,7 +15,9 @@ export async function openPostgres(url: string): Promise<Dialect> {
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     types: {
       getTypeParser: ((type: number, format?: "text" | "binary") =>
-        type === INT8 ? Number : pg.types.getTypeParser(type, format as "text")) as typeof pg.types.getTypeParser,
+        type === INT8
+          ? Number
+          : pg.types.getTypeParser(type, format as "text")) as typeof pg.types.getTypeParser,
     },
   });
   // An idle connection that breaks is replaced at the next query; without a listener it would end the process.
@@ -24,10 +26,14 @@ export async function openPostgres(url: string): Promise<Dialect> {
     (await pool.connect()).release();
   } catch (error) {
     await pool.end();
-    throw new CerverError("provider_failed", `The database at ${withoutSecrets(url)} cannot be used: ${reason(error)}.`, {
-      hint: "Check CERVER_DATABASE_URL, and that the server runs and lets this user in.",
-      cause: error,
-    });
+    throw new CerverError(
+      "provider_failed",
+      `The database at ${withoutSecrets(url)} cannot be used: ${reason(error)}.`,
+      {
+        hint: "Check CERVER_DATABASE_URL, and that the server runs and lets this user in.",
+        cause: error,
+      },
+    );
   }
   return new PostgresDialect({ pool });
 }

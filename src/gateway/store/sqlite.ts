@@ -7,7 +7,10 @@ export type SqliteDriverName = (typeof SQLITE_DRIVERS)[number];
 
 /** What the two drivers have in common. */
 interface Driver {
-  prepare(sql: string): { all(...parameters: unknown[]): unknown[]; run(...parameters: unknown[]): RunResult };
+  prepare(sql: string): {
+    all(...parameters: unknown[]): unknown[];
+    run(...parameters: unknown[]): RunResult;
+  };
   exec(sql: string): unknown;
   close(): void;
 }
@@ -45,7 +48,10 @@ export function hasNodeSqlite(): boolean {
 async function openDriver(path: string, name: SqliteDriverName): Promise<Driver> {
   if (name === "libsql") return openLibsql(path);
   const sqlite = nodeSqlite();
-  if (!sqlite) throw new CerverError("unsupported", "This Node has no SQLite of its own.", { hint: "Use Node 22.13 or newer." });
+  if (!sqlite)
+    throw new CerverError("unsupported", "This Node has no SQLite of its own.", {
+      hint: "Use Node 22.13 or newer.",
+    });
   return new sqlite.DatabaseSync(path);
 }
 
@@ -72,10 +78,14 @@ async function openLibsql(path: string): Promise<Driver> {
   try {
     Libsql = ((await import("libsql")) as unknown as { default: typeof Libsql }).default;
   } catch (error) {
-    throw new CerverError("unsupported", "This Node has no SQLite, and the package libsql is not installed.", {
-      hint: "Use Node 22.13 or newer, or install cerver with its optional dependencies.",
-      cause: error,
-    });
+    throw new CerverError(
+      "unsupported",
+      "This Node has no SQLite, and the package libsql is not installed.",
+      {
+        hint: "Use Node 22.13 or newer, or install cerver with its optional dependencies.",
+        cause: error,
+      },
+    );
   }
   return new Libsql(path);
 }
@@ -121,9 +131,13 @@ function toParameter(value: unknown): unknown {
   if (value === undefined) return null;
   if (value instanceof Date) return value.getTime();
   if (typeof value === "string" && value.includes("\0")) {
-    throw new CerverError("invalid_request", "A text holds a NUL character, which the database does not keep.", {
-      hint: "Remove the character U+0000.",
-    });
+    throw new CerverError(
+      "invalid_request",
+      "A text holds a NUL character, which the database does not keep.",
+      {
+        hint: "Remove the character U+0000.",
+      },
+    );
   }
   return value;
 }

@@ -8,7 +8,10 @@ import { answer, MAX_RESULT_LENGTH, result } from "../tool-result.js";
 
 const Input = z.object({
   session_id: z.string().min(1).describe("From cerver_session_list."),
-  format: z.enum(["text", "markdown", "jsonl"]).default("text").describe("jsonl has one entry as JSON on each line."),
+  format: z
+    .enum(["text", "markdown", "jsonl"])
+    .default("text")
+    .describe("jsonl has one entry as JSON on each line."),
   cursor: z.string().optional().describe("The next_cursor of the call before, for the next part."),
 });
 
@@ -37,8 +40,16 @@ export function sessionExport(server: McpServer, { client }: McpDeps): void {
     },
     ({ session_id, format, cursor }, ctx) =>
       answer(async () => {
-        const part = await exportPart(await client(), session_id, format, parseCursor(cursor), ctx.mcpReq.signal);
-        const more = part.next_cursor ? `\n[This goes on: call again with cursor "${part.next_cursor}".]` : "";
+        const part = await exportPart(
+          await client(),
+          session_id,
+          format,
+          parseCursor(cursor),
+          ctx.mcpReq.signal,
+        );
+        const more = part.next_cursor
+          ? `\n[This goes on: call again with cursor "${part.next_cursor}".]`
+          : "";
         return result(part.text + more, { session_id, format, ...part });
       }),
   );
@@ -69,7 +80,8 @@ async function exportPart(
       const room = MAX_RESULT_LENGTH - text.length;
       if (whole.length > room) {
         // An entry that would fit a part of its own begins the next one.
-        if (text !== "" && whole.length <= MAX_RESULT_LENGTH) return { total, text, next_cursor: `${seq}.${offset}` };
+        if (text !== "" && whole.length <= MAX_RESULT_LENGTH)
+          return { total, text, next_cursor: `${seq}.${offset}` };
         const end = withoutSplitPair(whole, room);
         return { total, text: text + whole.slice(0, end), next_cursor: `${seq}.${offset + end}` };
       }

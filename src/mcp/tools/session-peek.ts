@@ -8,7 +8,12 @@ import { answer, MAX_RESULT_LENGTH, result } from "../tool-result.js";
 const Input = z.object({
   session_id: z.string().min(1).describe("From cerver_session_list."),
   last_n: z.number().int().min(1).max(200).default(10).describe("How many of the newest entries."),
-  before: z.number().int().min(0).optional().describe("Only entries older than this seq: how to go further back."),
+  before: z
+    .number()
+    .int()
+    .min(0)
+    .optional()
+    .describe("Only entries older than this seq: how to go further back."),
 });
 
 const Output = z.object({

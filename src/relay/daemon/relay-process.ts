@@ -44,7 +44,8 @@ export async function startRelayProcess(options: RelayProcessOptions): Promise<R
   });
   let stopping = false;
   const done = exited.then(() => {
-    if (!stopping) throw failure ?? new CerverError("internal", "The relay of this machine ended unexpectedly.");
+    if (!stopping)
+      throw failure ?? new CerverError("internal", "The relay of this machine ended unexpectedly.");
   });
   done.catch(() => {});
   const computeId = await Promise.race([ready, done.then(() => "")]);

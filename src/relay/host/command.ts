@@ -27,9 +27,12 @@ export function prepareCommand(
   { runId, scratchDir, cwd }: { runId: string; scratchDir: string; cwd: string },
 ): PreparedCommand | Promise<PreparedCommand> {
   if (command.kind === "argv") return { file: command.file, args: command.args };
-  const fits = command.code.length * 3 <= MAX_ARGUMENT_BYTES || Buffer.byteLength(command.code) <= MAX_ARGUMENT_BYTES;
+  const fits =
+    command.code.length * 3 <= MAX_ARGUMENT_BYTES || Buffer.byteLength(command.code) <= MAX_ARGUMENT_BYTES;
   if (command.kind === "shell") {
-    return fits ? { file: "/bin/sh", args: ["-c", command.code] } : longShell(command.code, join(scratchDir, `${runId}.sh`));
+    return fits
+      ? { file: "/bin/sh", args: ["-c", command.code] }
+      : longShell(command.code, join(scratchDir, `${runId}.sh`));
   }
   return fits
     ? { file: process.execPath, args: ["--input-type=module", "--eval", command.code] }

@@ -26,12 +26,22 @@ test.each([
   expect(looksSecret(name)).toBe(true);
 });
 
-test.each(["PATH", "HOME", "LANG", "TERM", "NODE_ENV", "KEYBOARD", "MONKEY", "AUTHOR", "COMPASS", "BYPASS_MODE", "TZ", "EDITOR"])(
-  "%s reaches runs",
-  (name) => {
-    expect(looksSecret(name)).toBe(false);
-  },
-);
+test.each([
+  "PATH",
+  "HOME",
+  "LANG",
+  "TERM",
+  "NODE_ENV",
+  "KEYBOARD",
+  "MONKEY",
+  "AUTHOR",
+  "COMPASS",
+  "BYPASS_MODE",
+  "TZ",
+  "EDITOR",
+])("%s reaches runs", (name) => {
+  expect(looksSecret(name)).toBe(false);
+});
 
 test("an allowed name passes whatever it looks like", () => {
   expect(hostEnvironment({ NPM_TOKEN: "n", GITHUB_TOKEN: "g", HOME: "/h" }, ["NPM_TOKEN"])).toEqual({
@@ -42,6 +52,11 @@ test("an allowed name passes whatever it looks like", () => {
 
 test("the run's own variables win over the session's, and those over the host's; marks win always", () => {
   expect(
-    runEnvironment({ A: "host", B: "host", C: "host" }, { B: "session", C: "session" }, { C: "run", M: "run" }, { M: "mark" }),
+    runEnvironment(
+      { A: "host", B: "host", C: "host" },
+      { B: "session", C: "session" },
+      { C: "run", M: "run" },
+      { M: "mark" },
+    ),
   ).toEqual({ A: "host", B: "session", C: "run", M: "mark" });
 });

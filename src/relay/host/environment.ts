@@ -7,7 +7,8 @@ import type { Env } from "../../util/paths.js";
 const SECRET_NAME =
   /TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|(?:^|_)PASS(?:_|$)|CREDENTIAL|PRIVATE|COOKIE|(?:^|_)(?:API|ACCESS|SIGNING|ENCRYPTION|MASTER|LICENSE|DEPLOY)?_?KEYS?(?:_|$)|APIKEY|(?:^|_)AUTH(?:_|$|ORIZATION)|(?:^|_)(?:DSN|JWT|PAT|SAS)(?:_|$)|(?:DATABASE|REDIS|MONGO(?:DB)?|POSTGRES(?:QL)?|MYSQL|AMQP|NATS|SMTP|WEBHOOK)_?(?:URL|URI)$|CONNECTION_STRING|SERVICE_ACCOUNT/i;
 /** Names with these beginnings configure cerver or a cloud account, or lead to an agent that holds keys. */
-const SECRET_PREFIX = /^(?:CERVER_|INFISICAL_|P69_|AWS_|AZURE_|GOOGLE_|GCP_|VERCEL_|E2B_|CLOUDFLARE_|OP_|VAULT_|DOPPLER_|SSH_|GPG_|NPM_CONFIG__|BW_)/i;
+const SECRET_PREFIX =
+  /^(?:CERVER_|INFISICAL_|P69_|AWS_|AZURE_|GOOGLE_|GCP_|VERCEL_|E2B_|CLOUDFLARE_|OP_|VAULT_|DOPPLER_|SSH_|GPG_|NPM_CONFIG__|BW_)/i;
 
 /** Whether a host variable of this name is kept from runs. */
 export function looksSecret(name: string): boolean {

@@ -18,7 +18,12 @@ export async function hostFacts({ hasDisplay }: { hasDisplay: boolean }): Promis
     version("python3", ["--version"]),
     version("npm", ["--version"]),
   ]);
-  const found = { node: process.version, ...(git && { git }), ...(python && { python3: python }), ...(npm && { npm }) };
+  const found = {
+    node: process.version,
+    ...(git && { git }),
+    ...(python && { python3: python }),
+    ...(npm && { npm }),
+  };
   return {
     hostname: hostname(),
     capabilities: {

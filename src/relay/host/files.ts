@@ -1,9 +1,14 @@
+import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
-import { randomUUID } from "node:crypto";
 import { CerverError } from "../../protocol/errors.js";
-import { type FileContent, type FileEncoding, MAX_FILE_BYTES, type WriteFileRequest } from "../../protocol/sandbox.js";
+import {
+  type FileContent,
+  type FileEncoding,
+  MAX_FILE_BYTES,
+  type WriteFileRequest,
+} from "../../protocol/sandbox.js";
 import { isInside } from "./sandboxes.js";
 
 /**
@@ -12,7 +17,11 @@ import { isInside } from "./sandboxes.js";
  * The file that was opened is the one that is checked, so nothing that runs in the sandbox can swap it for a link
  * between the two.
  */
-export async function readSandboxFile(root: string, path: string, encoding: FileEncoding): Promise<FileContent> {
+export async function readSandboxFile(
+  root: string,
+  path: string,
+  encoding: FileEncoding,
+): Promise<FileContent> {
   const target = lexicallyInside(root, path);
   // O_NONBLOCK: a pipe without a writer would be waited for.
   const file = await open(target, constants.O_RDONLY | constants.O_NONBLOCK).catch((error) => {

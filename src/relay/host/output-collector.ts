@@ -38,7 +38,8 @@ export class OutputCollector {
     const rest = room > 0 ? chunk.subarray(room) : chunk;
     this.#tail.push(rest);
     this.#tailBytes += rest.length;
-    while (this.#tailBytes - this.#tail[0]!.length >= this.#half) this.#tailBytes -= this.#tail.shift()!.length;
+    while (this.#tailBytes - this.#tail[0]!.length >= this.#half)
+      this.#tailBytes -= this.#tail.shift()!.length;
   }
 
   /** Everything when it fits; else the ends, with a line between them that says how much is missing. */

@@ -20,7 +20,9 @@ test("every byte is in exactly one piece, in order, at its offset", () => {
   fc.assert(
     fc.property(chunks, (input) => {
       const events = new OutputEvents();
-      const pieces = [...input.map((chunk) => events.push(chunk)), events.end()].filter((piece) => piece !== undefined);
+      const pieces = [...input.map((chunk) => events.push(chunk)), events.end()].filter(
+        (piece) => piece !== undefined,
+      );
       let offset = 0;
       const bytes = pieces.map((piece) => {
         expect(piece.offset).toBe(offset);

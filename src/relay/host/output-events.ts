@@ -41,7 +41,9 @@ export class OutputEvents {
   #piece(bytes: Buffer, encoding: "base64" | undefined): OutputPiece {
     const offset = this.#offset;
     this.#offset += bytes.length;
-    return encoding ? { offset, data: bytes.toString("base64"), encoding } : { offset, data: bytes.toString("utf8") };
+    return encoding
+      ? { offset, data: bytes.toString("base64"), encoding }
+      : { offset, data: bytes.toString("utf8") };
   }
 }
 

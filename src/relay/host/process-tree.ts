@@ -1,6 +1,6 @@
+import { execFile } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { execFile } from "node:child_process";
 
 /** How often a dying tree is looked at. */
 const LOOK_INTERVAL_MS = 15;

@@ -157,7 +157,9 @@ export class Run {
 
   /** Whether a pipe is open that its reader is not holding up. */
   #pipesOpen(): boolean {
-    return [this.stdout, this.stderr].some((pipe) => pipe.readableFlowing && !pipe.readableEnded && !pipe.destroyed);
+    return [this.stdout, this.stderr].some(
+      (pipe) => pipe.readableFlowing && !pipe.readableEnded && !pipe.destroyed,
+    );
   }
 
   async #pipesClosedWithin(waitMs: number): Promise<void> {
@@ -206,7 +208,11 @@ function startError(error: unknown, { cwd }: RunSpec): CerverError {
       cause: error,
     });
   }
-  return new CerverError("provider_failed", `The process could not be started: ${(error as Error).message}.`, {
-    cause: error,
-  });
+  return new CerverError(
+    "provider_failed",
+    `The process could not be started: ${(error as Error).message}.`,
+    {
+      cause: error,
+    },
+  );
 }

@@ -108,8 +108,16 @@ export class Sandbox {
     const release = this.#slots.take();
     try {
       const cwd = spec.cwd === undefined ? this.folder : await this.workingFolder(spec.cwd);
-      const full: RunSpec = { ...spec, cwd, env: {}, graceMs: this.#options.graceMs, scratchDir: this.#scratchDir };
-      const run = this.#wake(full, spec.envs) ?? (await startRun({ ...full, env: this.#runEnv(spec.runId, spec.envs) }));
+      const full: RunSpec = {
+        ...spec,
+        cwd,
+        env: {},
+        graceMs: this.#options.graceMs,
+        scratchDir: this.#scratchDir,
+      };
+      const run =
+        this.#wake(full, spec.envs) ??
+        (await startRun({ ...full, env: this.#runEnv(spec.runId, spec.envs) }));
       this.runs.add(run);
       run.ended.finally(() => {
         this.runs.delete(run);
@@ -128,7 +136,8 @@ export class Sandbox {
 
   /** A run in a shell that waits already, if this run can be served by one. */
   #wake(spec: RunSpec, envs: Record<string, string> | undefined): Run | undefined {
-    if (spec.command.kind !== "shell" || spec.stdin !== undefined || spec.cwd !== this.folder) return undefined;
+    if (spec.command.kind !== "shell" || spec.stdin !== undefined || spec.cwd !== this.folder)
+      return undefined;
     const woken = this.#shells.wake(spec.runId, spec.command.code, { ...envs, [RUN_MARK]: spec.runId });
     return woken && adoptRun(spec, woken);
   }
@@ -136,7 +145,13 @@ export class Sandbox {
   #runEnv(runId: string, envs: Record<string, string> | undefined): Record<string, string> {
     // The marks win over whatever a run sets: they are how its processes are found.
     const { [SANDBOX_MARK]: mark, CERVER_SESSION_ID: session } = this.#baseEnv;
-    return { ...this.#baseEnv, ...envs, [SANDBOX_MARK]: mark!, ...(session && { CERVER_SESSION_ID: session }), [RUN_MARK]: runId };
+    return {
+      ...this.#baseEnv,
+      ...envs,
+      [SANDBOX_MARK]: mark!,
+      ...(session && { CERVER_SESSION_ID: session }),
+      [RUN_MARK]: runId,
+    };
   }
 
   /** Ends the shells that wait for runs. */
@@ -185,10 +200,14 @@ export class Sandboxes {
 
   async create(request: CreateSandboxRequest): Promise<Sandbox> {
     if (this.#sandboxes.size >= MAX_SANDBOXES) {
-      throw new CerverError("relay_full", `This compute keeps ${MAX_SANDBOXES} sandboxes, as many as it takes.`, {
-        hint: "End sessions that are no longer needed: DELETE /v2/sessions/SESSION_ID.",
-        details: { retry_after_ms: 60_000 },
-      });
+      throw new CerverError(
+        "relay_full",
+        `This compute keeps ${MAX_SANDBOXES} sandboxes, as many as it takes.`,
+        {
+          hint: "End sessions that are no longer needed: DELETE /v2/sessions/SESSION_ID.",
+          details: { retry_after_ms: 60_000 },
+        },
+      );
     }
     const { metadata } = request;
     const id = newId("sbx");
@@ -237,7 +256,11 @@ export class Sandboxes {
 
   /** Ends every run of every sandbox. The folders stay. */
   async endRuns(): Promise<void> {
-    await Promise.all([...this.#sandboxes.values()].map((sandbox) => (sandbox.runs.size > 0 ? sandbox.end() : sandbox.rest())));
+    await Promise.all(
+      [...this.#sandboxes.values()].map((sandbox) =>
+        sandbox.runs.size > 0 ? sandbox.end() : sandbox.rest(),
+      ),
+    );
   }
 
   /** Runs under way. */
@@ -252,9 +275,13 @@ export class Sandboxes {
       const root = await realpath(allowed).catch(() => undefined);
       if (folder !== undefined && root !== undefined && isInside(root, folder)) return folder;
     }
-    throw new CerverError("forbidden", `metadata.working_dir: this relay does not let sessions work in "${wanted}".`, {
-      hint: `Start the relay with --allow-dir for a folder that holds it, or leave working_dir out.`,
-    });
+    throw new CerverError(
+      "forbidden",
+      `metadata.working_dir: this relay does not let sessions work in "${wanted}".`,
+      {
+        hint: `Start the relay with --allow-dir for a folder that holds it, or leave working_dir out.`,
+      },
+    );
   }
 
   #add(stored: StoredSandbox): Sandbox {

@@ -20,7 +20,8 @@ const MAX_CODE_LENGTH = 30_000;
 const WAIT = 'IFS= read -r CERVER_SCRIPT <&3 || exit 0; . "$CERVER_SCRIPT"';
 
 /** Variables that a shell keeps for itself, or checks: setting one is not the same as being started with it. */
-const SHELL_OWN = /^(?:PWD|OLDPWD|PPID|IFS|OPTIND|OPTARG|LINENO|PS[124]|MAIL\w*|_|ENV|HISTSIZE|TERM|FUNCNAME|RANDOM|CERVER_SCRIPT)$/;
+const SHELL_OWN =
+  /^(?:PWD|OLDPWD|PPID|IFS|OPTIND|OPTARG|LINENO|PS[124]|MAIL\w*|_|ENV|HISTSIZE|TERM|FUNCNAME|RANDOM|CERVER_SCRIPT)$/;
 
 export interface WaitingShellsOptions {
   folder: string;
@@ -63,7 +64,8 @@ export class WaitingShells {
 
   /** Wakes a shell for a run; undefined when none waits or this run needs what a waiting shell cannot give. */
   wake(runId: string, code: string, variables: Record<string, string>): WokenShell | undefined {
-    if (code.length > MAX_CODE_LENGTH || Object.keys(variables).some((name) => SHELL_OWN.test(name))) return undefined;
+    if (code.length > MAX_CODE_LENGTH || Object.keys(variables).some((name) => SHELL_OWN.test(name)))
+      return undefined;
     const shell = this.#take();
     if (!shell) return undefined;
     const script = join(this.#options.scratchDir, `${runId}.wake`);
@@ -110,7 +112,11 @@ export class WaitingShells {
   #take(): Waiting | undefined {
     for (let shell = this.#waiting.shift(); shell; shell = this.#waiting.shift()) {
       this.#options.counter.waiting--;
-      if (shell.child.exitCode === null && shell.child.signalCode === null && shell.inode === inodeOf(this.#options.folder)) {
+      if (
+        shell.child.exitCode === null &&
+        shell.child.signalCode === null &&
+        shell.inode === inodeOf(this.#options.folder)
+      ) {
         shell.child.removeAllListeners("exit");
         return shell;
       }

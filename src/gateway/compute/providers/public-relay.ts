@@ -2,7 +2,11 @@ import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
 import { newId } from "../../../protocol/ids.js";
 import { type RunEvent, type RunStatus, TIMEOUT_EXIT_CODE } from "../../../protocol/runs.js";
-import { RUN_EVENTS_HEADER, type SandboxRunAnswer, type SandboxRunRequest } from "../../../protocol/sandbox.js";
+import {
+  RUN_EVENTS_HEADER,
+  type SandboxRunAnswer,
+  type SandboxRunRequest,
+} from "../../../protocol/sandbox.js";
 
 /** A public relay keeps this many characters of stdout (contract section 4.5); at that length output was cut. */
 const PUBLIC_STDOUT_LIMIT = 200_000;
@@ -101,7 +105,11 @@ function statusOf(exitCode: number): RunStatus {
 }
 
 function noOutcome(): CerverError {
-  return new CerverError("compute_lost", "The relay answered without an exit code, so the outcome is unknown.", {
-    hint: "Look on that machine before you run it again; a current `cerver relay` reports outcomes.",
-  });
+  return new CerverError(
+    "compute_lost",
+    "The relay answered without an exit code, so the outcome is unknown.",
+    {
+      hint: "Look on that machine before you run it again; a current `cerver relay` reports outcomes.",
+    },
+  );
 }

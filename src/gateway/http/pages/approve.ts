@@ -2,8 +2,8 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { type Context, Hono } from "hono";
 import { getCookie } from "hono/cookie";
 import { html } from "hono/html";
-import type { Scope } from "../../../protocol/scopes.js";
 import { CerverError } from "../../../protocol/errors.js";
+import type { Scope } from "../../../protocol/scopes.js";
 import type { BrowserSignins } from "../../account/browser-signins.js";
 import type { DeviceCodes, PendingLogin } from "../../account/device-codes.js";
 import { isSameOrigin, SIGNIN_COOKIE } from "../auth.js";
@@ -29,7 +29,10 @@ export interface ApprovePagesDeps {
 export function approvePages({ devices, signins, localAccountId }: ApprovePagesDeps) {
   // Ties a form to the sign-in that it was shown to. A form from before a restart is shown again.
   const csrfKey = randomBytes(32);
-  const csrfToken = (c: Context) => createHmac("sha256", csrfKey).update(getCookie(c, SIGNIN_COOKIE) ?? "").digest("hex");
+  const csrfToken = (c: Context) =>
+    createHmac("sha256", csrfKey)
+      .update(getCookie(c, SIGNIN_COOKIE) ?? "")
+      .digest("hex");
   const csrfOk = (c: Context, given: unknown) => {
     const wanted = Buffer.from(csrfToken(c));
     const got = Buffer.from(String(given ?? ""));
@@ -61,7 +64,8 @@ export function approvePages({ devices, signins, localAccountId }: ApprovePagesD
       const login = await find(devices, code, visitor(c, accountId));
       if (login instanceof CerverError) return c.html(tooMany(login), 429);
       const verdict = form.decision === "approve" ? "approved" : "denied";
-      if (!login || !(await devices.decide(login.id, accountId, verdict))) return c.html(askForCode(code), 404);
+      if (!login || !(await devices.decide(login.id, accountId, verdict)))
+        return c.html(askForCode(code), 404);
       return c.html(done(login, verdict));
     });
 }
@@ -122,5 +126,8 @@ function signInFirst() {
 }
 
 function tooMany({ message, hint }: CerverError) {
-  return page({ title: "Wait a while", narrow: true, signedIn: true }, html`<div class="card"><p class="bad">${message}</p><p>${hint ?? ""}</p></div>`);
+  return page(
+    { title: "Wait a while", narrow: true, signedIn: true },
+    html`<div class="card"><p class="bad">${message}</p><p>${hint ?? ""}</p></div>`,
+  );
 }

@@ -50,7 +50,10 @@ export function homePages({ signins, computes, sessions, publicUrl, localAccount
       const session = await sessions.get(accountId, c.req.param("id")).catch(() => undefined);
       if (!session) {
         return c.html(
-          page({ title: "No such session", narrow: true, signedIn: true }, html`<div class="card"><p>Your account has no session under this address.</p><p><a href="/">All sessions</a></p></div>`),
+          page(
+            { title: "No such session", narrow: true, signedIn: true },
+            html`<div class="card"><p>Your account has no session under this address.</p><p><a href="/">All sessions</a></p></div>`,
+          ),
           404,
         );
       }
@@ -82,7 +85,12 @@ ${transcript.map(entry)}`,
 
 function entry({ role, kind, content, tool_name, tool_input }: TranscriptEntry) {
   const code = (tool_input as { code?: unknown } | undefined)?.code;
-  const text = kind === "tool_use" ? (typeof code === "string" ? code : JSON.stringify(tool_input ?? {}, null, 2)) : content;
+  const text =
+    kind === "tool_use"
+      ? typeof code === "string"
+        ? code
+        : JSON.stringify(tool_input ?? {}, null, 2)
+      : content;
   return html`<article><h3>${role} · ${tool_name ?? kind}</h3><pre>${text}</pre></article>`;
 }
 

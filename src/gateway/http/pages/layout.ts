@@ -11,7 +11,10 @@ export interface PageOptions {
 }
 
 /** A whole page around its content. Everything that is put into `html` templates is escaped by them. */
-export function page({ title, narrow = false, signedIn = false }: PageOptions, content: Html | Promise<Html>) {
+export function page(
+  { title, narrow = false, signedIn = false }: PageOptions,
+  content: Html | Promise<Html>,
+) {
   return html`<!doctype html>
 <html lang="en">
 <head>

@@ -9,7 +9,6 @@ import { json } from "../validate.js";
 /** `/v2/computes`: attaching hosts, their heartbeats, and the list of them (contract section 3). */
 export function computeRoutes({ computes, tokens }: { computes: Computes; tokens: ApiTokens }) {
   const read = requireScope("read");
-  const run = requireScope("run");
   const attach = requireScope("run", "relay");
   return new Hono<{ Variables: AccountVariables }>()
     .post("/register", attach, json(RegisterComputeRequest), async (c) => {
@@ -29,9 +28,7 @@ export function computeRoutes({ computes, tokens }: { computes: Computes; tokens
       return c.json(await computes.heartbeat(c.var.principal.accountId, id, c.req.valid("json")));
     })
     .get("/", read, async (c) => c.json({ computes: await computes.list(c.var.principal.accountId) }))
-    .get("/:id", read, async (c) =>
-      c.json(await computes.get(c.var.principal.accountId, c.req.param("id"))),
-    )
+    .get("/:id", read, async (c) => c.json(await computes.get(c.var.principal.accountId, c.req.param("id"))))
     .delete("/:id", requireScope("run", "relay"), async (c) => {
       const { principal } = c.var;
       const id = c.req.param("id");

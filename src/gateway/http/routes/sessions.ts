@@ -25,97 +25,95 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
   const read = requireScope("read");
   const run = requireScope("run");
   const admin = requireScope("admin");
-  return (
-    new Hono<{ Variables: AccountVariables }>()
-      .post("/", run, json(CreateSessionRequest), async (c) =>
-        c.json(await sessions.create(c.var.principal.accountId, c.req.valid("json"), c.req.raw.signal), 201),
-      )
-      .get("/", read, query(ListSessionsQuery), async (c) =>
-        c.json(await sessions.list(c.var.principal.accountId, c.req.valid("query"))),
-      )
-      .get("/:id", read, query(TranscriptQuery), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        return c.json(await sessions.record(session, c.req.valid("query")));
-      })
-      .patch("/:id", run, json(PatchSessionRequest), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        const metadata = await sessions.patchMetadata(session, c.req.valid("json").metadata);
-        return c.json({ session_id: session.id, metadata });
-      })
-      .delete("/:id", run, query(PurgeQuery), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        const { purge } = c.req.valid("query");
-        if (purge === "1" || purge === "true") {
-          await admin(c, async () => {});
-          await sessions.purge(session);
-          return c.json({ success: true, session_id: session.id, status: "purged" });
-        }
-        await sessions.close(session, "deleted");
-        return c.json({ success: true, session_id: session.id, status: "ended" });
-      })
-      .post("/:id/close", run, async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        await sessions.close(session, "closed");
-        return c.json({ success: true, session_id: session.id, status: "ended" });
-      })
-      .get("/:id/metrics", read, async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        return c.json(sessions.metrics(session));
-      })
+  return new Hono<{ Variables: AccountVariables }>()
+    .post("/", run, json(CreateSessionRequest), async (c) =>
+      c.json(await sessions.create(c.var.principal.accountId, c.req.valid("json"), c.req.raw.signal), 201),
+    )
+    .get("/", read, query(ListSessionsQuery), async (c) =>
+      c.json(await sessions.list(c.var.principal.accountId, c.req.valid("query"))),
+    )
+    .get("/:id", read, query(TranscriptQuery), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      return c.json(await sessions.record(session, c.req.valid("query")));
+    })
+    .patch("/:id", run, json(PatchSessionRequest), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      const metadata = await sessions.patchMetadata(session, c.req.valid("json").metadata);
+      return c.json({ session_id: session.id, metadata });
+    })
+    .delete("/:id", run, query(PurgeQuery), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      const { purge } = c.req.valid("query");
+      if (purge === "1" || purge === "true") {
+        await admin(c, async () => {});
+        await sessions.purge(session);
+        return c.json({ success: true, session_id: session.id, status: "purged" });
+      }
+      await sessions.close(session, "deleted");
+      return c.json({ success: true, session_id: session.id, status: "ended" });
+    })
+    .post("/:id/close", run, async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      await sessions.close(session, "closed");
+      return c.json({ success: true, session_id: session.id, status: "ended" });
+    })
+    .get("/:id/metrics", read, async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      return c.json(sessions.metrics(session));
+    })
 
-      .post("/:id/run", run, json(RunRequest), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        const answer = await sessions.runs.run(session, c.req.valid("json"), c.req.raw.signal);
-        c.header("X-Cerver-Session-Id", session.id);
-        c.header("X-Cerver-Provider", session.provider);
-        return c.json(answer);
-      })
-      .post("/:id/run/stream", run, json(RunRequest), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        const stream = await sessions.runs.stream(session, c.req.valid("json"), c.req.raw.signal);
-        const ndjson = c.req.header("accept")?.includes("application/x-ndjson");
-        return c.body(ndjson ? toNdjson(stream.body) : stream.body, 200, {
-          "Content-Type": ndjson ? "application/x-ndjson" : "text/event-stream; charset=utf-8",
-          "Cache-Control": "no-cache, no-transform",
-          "X-Accel-Buffering": "no",
-          "X-Cerver-Session-Id": session.id,
-          "X-Cerver-Run-Id": stream.runId,
-          "X-Cerver-Provider": stream.provider,
-          "X-Cerver-Stream-Latency-Ms": stream.openMs.toFixed(1),
+    .post("/:id/run", run, json(RunRequest), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      const answer = await sessions.runs.run(session, c.req.valid("json"), c.req.raw.signal);
+      c.header("X-Cerver-Session-Id", session.id);
+      c.header("X-Cerver-Provider", session.provider);
+      return c.json(answer);
+    })
+    .post("/:id/run/stream", run, json(RunRequest), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      const stream = await sessions.runs.stream(session, c.req.valid("json"), c.req.raw.signal);
+      const ndjson = c.req.header("accept")?.includes("application/x-ndjson");
+      return c.body(ndjson ? toNdjson(stream.body) : stream.body, 200, {
+        "Content-Type": ndjson ? "application/x-ndjson" : "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-cache, no-transform",
+        "X-Accel-Buffering": "no",
+        "X-Cerver-Session-Id": session.id,
+        "X-Cerver-Run-Id": stream.runId,
+        "X-Cerver-Provider": stream.provider,
+        "X-Cerver-Stream-Latency-Ms": stream.openMs.toFixed(1),
+      });
+    })
+
+    .get("/:id/transcript", read, query(TranscriptQuery), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      const transcript = await sessions.transcripts.read(session.id, c.req.valid("query"));
+      return c.json({ session_id: session.id, transcript, transcript_total: session.entry_count });
+    })
+    .post("/:id/transcript", run, json(AppendTranscriptRequest), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      const { entries } = c.req.valid("json");
+      const { appended, total } = await sessions.transcripts.append(session.id, entries);
+      await sessions.countInteractions(
+        session,
+        entries.filter(({ role, kind }) => role === "user" && kind === "text").length,
+      );
+      return c.json({
+        session_id: session.id,
+        appended,
+        transcript_total: total,
+      } satisfies AppendTranscriptAnswer);
+    })
+    .post("/:id/input", run, json(InputRequest), async (c) => {
+      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
+      if (session.ended_at !== null) {
+        throw new CerverError("session_ended", `Session ${session.id} has ended and takes no more input.`, {
+          hint: "Create a new session with POST /v2/sessions.",
         });
-      })
-
-      .get("/:id/transcript", read, query(TranscriptQuery), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        const transcript = await sessions.transcripts.read(session.id, c.req.valid("query"));
-        return c.json({ session_id: session.id, transcript, transcript_total: session.entry_count });
-      })
-      .post("/:id/transcript", run, json(AppendTranscriptRequest), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        const { entries } = c.req.valid("json");
-        const { appended, total } = await sessions.transcripts.append(session.id, entries);
-        await sessions.countInteractions(
-          session,
-          entries.filter(({ role, kind }) => role === "user" && kind === "text").length,
-        );
-        return c.json({
-          session_id: session.id,
-          appended,
-          transcript_total: total,
-        } satisfies AppendTranscriptAnswer);
-      })
-      .post("/:id/input", run, json(InputRequest), async (c) => {
-        const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-        if (session.ended_at !== null) {
-          throw new CerverError("session_ended", `Session ${session.id} has ended and takes no more input.`, {
-            hint: "Create a new session with POST /v2/sessions.",
-          });
-        }
-        const { appended, total } = await sessions.transcripts.append(session.id, [
-          { ...c.req.valid("json"), kind: "text" },
-        ]);
-        await sessions.countInteractions(session, appended);
-        return c.json({ session_id: session.id, appended, transcript_total: total });
-      })
-  );
+      }
+      const { appended, total } = await sessions.transcripts.append(session.id, [
+        { ...c.req.valid("json"), kind: "text" },
+      ]);
+      await sessions.countInteractions(session, appended);
+      return c.json({ session_id: session.id, appended, transcript_total: total });
+    });
 }
