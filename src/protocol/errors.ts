@@ -84,12 +84,12 @@ export class CerverError extends Error {
   toBody(requestId?: string): ErrorBody {
     const { retryable } = ERRORS[this.code] as { retryable?: boolean };
     return {
-      ...this.details,
       error: this.message,
       code: this.code,
       ...(this.hint && { hint: this.hint }),
       ...(retryable && { retryable }),
       ...(requestId && { request_id: requestId }),
+      ...this.details,
     };
   }
 

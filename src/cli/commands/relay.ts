@@ -50,7 +50,7 @@ export const relayCommand = (context: CliContext) =>
       const abort = new AbortController();
       const stopped = untilStopped(context).then(() => abort.abort());
       const report = reporter(context, abort);
-      report.say(`Gateway: ${gatewayUrl}`);
+      report.begins(gatewayUrl);
       const relay = await startRelay(
         relayConfig(
           {
@@ -89,6 +89,7 @@ function reporter({ process, out }: CliContext, abort: AbortController) {
   const tell = process.send && ((message: RelayMessage) => process.send!(message, () => {}));
   if (!tell) {
     return {
+      begins: (gatewayUrl: string) => out.say(`Gateway: ${gatewayUrl}`),
       say: (line: string) => out.say(line),
       onState: (state: ConnectionState) => {
         if (state.state === "connected")
@@ -102,6 +103,7 @@ function reporter({ process, out }: CliContext, abort: AbortController) {
   }
   process.on("disconnect", () => abort.abort());
   return {
+    begins: () => {},
     say: (line: string) => tell({ type: "say", line }),
     onState: (state: ConnectionState) => tell({ type: "state", state }),
     ready: (computeId: string) => tell({ type: "ready", computeId }),

@@ -10,6 +10,7 @@ interface UpOptions {
   dataDir?: string;
   name?: string;
   open: boolean;
+  auth: boolean;
   json?: boolean;
   maxRuns?: number;
   allowDir?: string[];
@@ -40,6 +41,7 @@ export const upCommand = (context: CliContext) =>
       "let runs see this variable although it looks secret; may be given again",
       collect,
     )
+    .option("--no-auth", "whoever is on this machine needs no token; for trying things out")
     .option("--no-open", "do not open the web page in a browser")
     .option("--json", "print one line of JSON when ready")
     .addHelpText("after", "\nExamples:\n  $ cerver up\n  $ cerver up --port 9000 --no-open --json")
@@ -52,7 +54,7 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
   const stopped = untilStopped(context);
   const wantedPort = options.port ?? 8787;
   const config = gatewayConfig(
-    { port: wantedPort, portFallback: true, ...(options.dataDir && { dataDir: options.dataDir }) },
+    { port: wantedPort, portFallback: true, noAuth: !options.auth, ...(options.dataDir && { dataDir: options.dataDir }) },
     env,
   );
   const lock = await takeLock(join(config.dataDir, "up.lock"), "starting").catch(cannotWrite(config.dataDir));

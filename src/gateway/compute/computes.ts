@@ -83,6 +83,7 @@ export class Computes {
   }
 
   async list(accountId: string): Promise<Compute[]> {
+    await pendingCloses();
     const rows = await this.#db
       .selectFrom("computes")
       .selectAll()
@@ -94,6 +95,7 @@ export class Computes {
   }
 
   async get(accountId: string, id: string): Promise<Compute> {
+    await pendingCloses();
     const row = await this.#row(id);
     if (row?.account_id !== accountId) throw computeNotFound(id);
     return this.#compute(row);
@@ -138,6 +140,14 @@ export class Computes {
       owner_id: row.account_id,
     };
   }
+}
+
+/**
+ * Lets the closing of a link that has already reached this process be heard before anybody is told who is there: it may
+ * wait behind the very request that asks.
+ */
+async function pendingCloses(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
 function computeNotFound(id: string): CerverError {
