@@ -10,6 +10,9 @@ const SECRET_NAME =
 const SECRET_PREFIX =
   /^(?:CERVER_|INFISICAL_|P69_|AWS_|AZURE_|GOOGLE_|GCP_|VERCEL_|E2B_|CLOUDFLARE_|OP_|VAULT_|DOPPLER_|SSH_|GPG_|NPM_CONFIG__|BW_)/i;
 
+/** What the shell that started the relay says of itself. */
+const SHELL_OWN = new Set(["PWD", "OLDPWD", "SHLVL", "_"]);
+
 /** Whether a host variable of this name is kept from runs. */
 export function looksSecret(name: string): boolean {
   return SECRET_PREFIX.test(name) || SECRET_NAME.test(name);
@@ -19,7 +22,8 @@ export function looksSecret(name: string): boolean {
 export function hostEnvironment(env: Env, allowed: readonly string[]): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
-    if (value !== undefined && (allowed.includes(name) || !looksSecret(name))) kept[name] = value;
+    if (value !== undefined && !SHELL_OWN.has(name) && (allowed.includes(name) || !looksSecret(name)))
+      kept[name] = value;
   }
   return kept;
 }

@@ -65,10 +65,16 @@ export class Sandbox {
     this.#slots = slots;
     this.#scratchDir = scratchDir;
     this.#baseEnv = runEnvironment(options.hostEnv, stored.env, undefined, {
+      PWD: stored.folder,
       [SANDBOX_MARK]: stored.id,
       ...(stored.sessionId && { CERVER_SESSION_ID: stored.sessionId }),
     });
     this.#shells = new WaitingShells({ folder: stored.folder, env: this.#baseEnv, scratchDir, counter });
+  }
+
+  /** How many shells wait for runs. */
+  get waitingShells(): number {
+    return this.#shells.size;
   }
 
   /** Gets ready for runs that are expected soon. */
@@ -117,7 +123,7 @@ export class Sandbox {
       };
       const run =
         this.#wake(full, spec.envs) ??
-        (await startRun({ ...full, env: this.#runEnv(spec.runId, spec.envs) }));
+        (await startRun({ ...full, env: this.#runEnv(spec.runId, cwd, spec.envs) }));
       this.runs.add(run);
       run.ended.finally(() => {
         this.runs.delete(run);
@@ -142,11 +148,12 @@ export class Sandbox {
     return woken && adoptRun(spec, woken);
   }
 
-  #runEnv(runId: string, envs: Record<string, string> | undefined): Record<string, string> {
+  #runEnv(runId: string, cwd: string, envs: Record<string, string> | undefined): Record<string, string> {
     // The marks win over whatever a run sets: they are how its processes are found.
     const { [SANDBOX_MARK]: mark, CERVER_SESSION_ID: session } = this.#baseEnv;
     return {
       ...this.#baseEnv,
+      PWD: cwd,
       ...envs,
       [SANDBOX_MARK]: mark!,
       ...(session && { CERVER_SESSION_ID: session }),

@@ -14,14 +14,16 @@ const IDLE_MS = 60_000;
 const MAX_CODE_LENGTH = 30_000;
 
 /**
- * What a waiting shell does: reads the name of a script from descriptor 3 and becomes what it says. When the relay is
- * gone there is nothing to read, and the shell goes as well.
+ * What a waiting shell does: reads one line from descriptor 3 and becomes what it says. When the relay is gone there is
+ * nothing to read, and the shell goes as well.
  */
-const WAIT = 'IFS= read -r CERVER_SCRIPT <&3 || exit 0; . "$CERVER_SCRIPT"';
+const WAIT = 'IFS= read -r CERVER_LINE <&3 || exit 0; eval "$CERVER_LINE"';
+/** A shell reads a line byte by byte: a longer one is quicker as a file. */
+const MAX_LINE_LENGTH = 600;
 
 /** Variables that a shell keeps for itself, or checks: setting one is not the same as being started with it. */
 const SHELL_OWN =
-  /^(?:PWD|OLDPWD|PPID|IFS|OPTIND|OPTARG|LINENO|PS[124]|MAIL\w*|_|ENV|HISTSIZE|TERM|FUNCNAME|RANDOM|CERVER_SCRIPT)$/;
+  /^(?:PWD|OLDPWD|PPID|IFS|OPTIND|OPTARG|LINENO|PS[124]|MAIL\w*|_|ENV|HISTSIZE|TERM|FUNCNAME|RANDOM|CERVER_LINE)$/;
 
 export interface WaitingShellsOptions {
   folder: string;
@@ -32,10 +34,10 @@ export interface WaitingShellsOptions {
   counter: { waiting: number };
 }
 
-/** A shell that was woken, and the script to remove when its run is over. */
+/** A shell that was woken, and the script to remove when its run is over, if there is one. */
 export interface WokenShell {
   child: ChildProcess;
-  script: string;
+  script: string | undefined;
 }
 
 interface Waiting {
@@ -62,17 +64,29 @@ export class WaitingShells {
     this.#options = options;
   }
 
+  /** How many wait. */
+  get size(): number {
+    return this.#waiting.length;
+  }
+
   /** Wakes a shell for a run; undefined when none waits or this run needs what a waiting shell cannot give. */
   wake(runId: string, code: string, variables: Record<string, string>): WokenShell | undefined {
     if (code.length > MAX_CODE_LENGTH || Object.keys(variables).some((name) => SHELL_OWN.test(name)))
       return undefined;
     const shell = this.#take();
     if (!shell) return undefined;
-    const script = join(this.#options.scratchDir, `${runId}.wake`);
-    const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}\n`);
-    writeFileSync(script, `exec 3<&-\n${exports.join("")}exec /bin/sh -c ${quote(code)}\n`, { mode: 0o600 });
-    (shell.child.stdio[3] as Writable).end(`${script}\n`);
+    const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}; `);
+    const text = `exec 3<&-; ${exports.join("")}exec /bin/sh -c ${quote(code)}`;
+    const script =
+      text.length > MAX_LINE_LENGTH || text.includes("\n") ? this.#writeScript(runId, text) : undefined;
+    (shell.child.stdio[3] as Writable).end(`${script === undefined ? text : `. ${quote(script)}`}\n`);
     return { child: shell.child, script };
+  }
+
+  #writeScript(runId: string, text: string): string {
+    const script = join(this.#options.scratchDir, `${runId}.wake`);
+    writeFileSync(script, text, { mode: 0o600 });
+    return script;
   }
 
   /**

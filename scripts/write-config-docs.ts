@@ -1,0 +1,68 @@
+// Writes docs/configuration.md from the configuration schemas; with --check it only says whether the file is current.
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { GatewayConfig } from "../src/gateway/config.js";
+import { UserConfig } from "../src/login/user-config.js";
+import { RelayConfig } from "../src/relay/config.js";
+
+const target = join(import.meta.dirname, "../docs/configuration.md");
+
+interface Property {
+  description?: string;
+  default?: unknown;
+}
+
+function table(schema: z.ZodType): string {
+  const { properties = {} } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as { properties?: Record<string, Property> };
+  const rows = Object.entries(properties)
+    .filter(([, { description }]) => description)
+    .map(([name, { description, default: value }]) => `| \`${name}\` | ${description} | ${value === undefined ? "" : `\`${JSON.stringify(value)}\``} |`);
+  return ["| name | meaning | default |", "|---|---|---|", ...rows].join("\n");
+}
+
+const text = `# Configuration
+
+<!-- Written by \`npm run docs\` from the schemas. -->
+
+Settings come from flags, then the environment, then the defaults. Files are under \`$XDG_CONFIG_HOME/cerver\`,
+\`$XDG_DATA_HOME/cerver\` and \`$XDG_STATE_HOME/cerver\` (\`~/.config\`, \`~/.local/share\`, \`~/.local/state\`); \`CERVER_HOME\` puts all
+of them under one folder.
+
+## Environment
+
+| variable | meaning |
+|---|---|
+| \`CERVER_GATEWAY_URL\` | the gateway that commands, the relay and the MCP server speak to |
+| \`CERVER_API_TOKEN\` | the token to use; \`CERVER_API_KEY\` is taken as well |
+| \`CERVER_DATABASE_URL\` | a \`postgres://\` URL for the gateway |
+| \`CERVER_PUBLIC_URL\` | the address others reach the gateway under |
+| \`CERVER_LOG\` | debug, info, warn, error or silent |
+| \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\` |
+| \`CERVER_HOME\` | one folder for all files |
+| \`NO_COLOR\`, \`FORCE_COLOR\` | colours off, colours on |
+
+Which gateway: \`--gateway\`, \`CERVER_GATEWAY_URL\`, \`.cerver.json\` (\`{"gateway_url": "…"}\`) in this folder or above, the user's
+\`config.json\`, the public gateway.
+
+## The gateway
+
+${table(GatewayConfig)}
+
+## The relay
+
+${table(RelayConfig)}
+
+## The user's config.json
+
+${table(UserConfig)}
+`;
+
+if (process.argv.includes("--check")) {
+  if ((await readFile(target, "utf8").catch(() => "")) !== text) {
+    console.error("docs/configuration.md is not current: run `npm run docs` and commit it.");
+    process.exit(1);
+  }
+} else {
+  await writeFile(target, text);
+}
