@@ -14,10 +14,15 @@ interface Property {
 }
 
 function table(schema: z.ZodType): string {
-  const { properties = {} } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as { properties?: Record<string, Property> };
+  const { properties = {} } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as {
+    properties?: Record<string, Property>;
+  };
   const rows = Object.entries(properties)
     .filter(([, { description }]) => description)
-    .map(([name, { description, default: value }]) => `| \`${name}\` | ${description} | ${value === undefined ? "" : `\`${JSON.stringify(value)}\``} |`);
+    .map(
+      ([name, { description, default: value }]) =>
+        `| \`${name}\` | ${description} | ${value === undefined ? "" : `\`${JSON.stringify(value)}\``} |`,
+    );
   return ["| name | meaning | default |", "|---|---|---|", ...rows].join("\n");
 }
 

@@ -54,7 +54,12 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
   const stopped = untilStopped(context);
   const wantedPort = options.port ?? 8787;
   const config = gatewayConfig(
-    { port: wantedPort, portFallback: true, noAuth: !options.auth, ...(options.dataDir && { dataDir: options.dataDir }) },
+    {
+      port: wantedPort,
+      portFallback: true,
+      noAuth: !options.auth,
+      ...(options.dataDir && { dataDir: options.dataDir }),
+    },
     env,
   );
   const lock = await takeLock(join(config.dataDir, "up.lock"), "starting").catch(cannotWrite(config.dataDir));
