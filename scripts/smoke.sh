@@ -38,6 +38,9 @@ done
 # shellcheck disable=SC2016 # the shell that runs it shall expand it
 said=$("$cerver" run 'echo "through the $0"')
 [ "$said" = "through the /bin/sh" ] || { echo "cerver run printed: $said" >&2; exit 1; }
+token=$(sed 's/.*"api_token":"\([^"]*\)".*/\1/' "$folder/ready")
+gateway=$(sed 's/.*"gateway_url":"\([^"]*\)".*/\1/' "$folder/ready")
+CERVER_GATEWAY_URL=$gateway CERVER_API_TOKEN=$token sh "$root/examples/quickstart.sh"
 "$cerver" sessions
 "$cerver" computes
 

@@ -137,9 +137,11 @@ describe("a gateway and a relay apart", () => {
     const [compute] = await client.computes();
     expect(compute).toMatchObject({ status: "ready" });
     const { session_id } = await client.createSession({});
-    const pending = client.run(session_id, { code: "echo $$; sleep 300", timeout: 300 });
+    const pidFile = join(home.folder, "left-behind");
+    const pending = client.run(session_id, { code: `echo $$ > '${pidFile}'; sleep 300`, timeout: 300 });
     pending.catch(() => {});
-    await expect.poll(async () => (await client.session(session_id)).status).toBe("running");
+    await expect.poll(() => existsSync(pidFile)).toBe(true);
+    expect((await client.session(session_id)).status).toBe("running");
 
     relay.child.kill("SIGKILL");
     await relay.exited;
@@ -165,6 +167,7 @@ describe("a gateway and a relay apart", () => {
     await again.prints(/Compute: (\S+)/);
     expect(await client.computes()).toMatchObject([{ compute_id: compute!.compute_id, status: "ready" }]);
     expect((await client.run(session_id, { code: "echo back" })).result.stdout).toBe("back\n");
+    expect(await isAlive(Number(readFileSync(pidFile, "utf8")))).toBe(false);
     again.child.kill("SIGINT");
     expect((await again.exited).code).toBe(0);
   });

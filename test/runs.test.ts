@@ -246,6 +246,11 @@ describe("POST /v2/sessions/:id/run/stream", () => {
     ]);
   });
 
+  test("says that it is alive after 15 silent seconds", async () => {
+    const response = await cerver.call("POST", `/v2/sessions/${session}/run/stream`, { code: "sleep 16" });
+    expect(await response.text()).toMatch(/^id: 1\nevent: start\n.*\n\n: keep-alive\n\nid: 2\nevent: exit\n/);
+  });
+
   test("is NDJSON for those who ask for it", async () => {
     const response = await cerver.call(
       "POST",

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 
 /** A whole number within bounds, for an option. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
@@ -44,3 +44,32 @@ export const GATEWAY_OPTION = [
   "the gateway to speak to (else CERVER_GATEWAY_URL, .cerver.json, your settings)",
 ] as const;
 export const JSON_OPTION = ["--json", "print JSON"] as const;
+
+/** What a command takes that makes this machine a compute. */
+export interface ComputeOptions {
+  name?: string;
+  maxRuns?: number;
+  allowDir?: string[];
+  allowEnv?: string[];
+}
+
+/** Adds the options of {@link ComputeOptions} to a command. */
+export function addComputeOptions(command: Command): Command {
+  return command
+    .option("--name <name>", "what this machine is called (default: its host name)")
+    .option(
+      "--max-runs <count>",
+      "how many runs may be under way at once (default: 128)",
+      wholeNumber(1, 10_000),
+    )
+    .option(
+      "--allow-dir <folder>",
+      "let sessions choose to work in this folder; may be given again",
+      collectFolders,
+    )
+    .option(
+      "--allow-env <name>",
+      "let runs see this variable although it looks secret; may be given again",
+      collect,
+    );
+}

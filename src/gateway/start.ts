@@ -65,7 +65,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({ db, computes, providers, catalog, gatewayUrl: () => publicUrl, logger });
-    await sessions.runs.settleAbandoned();
+    await sessions.records.settleAbandoned();
 
     const app = createGatewayApp({
       sessions,
@@ -103,7 +103,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         hub.close();
         server.closeAllConnections();
         await closed;
-        await sessions.runs.recorded();
+        await sessions.records.recorded();
         await db.destroy();
       },
     };

@@ -3,40 +3,20 @@ import { CerverError } from "../../protocol/errors.js";
 import type { ConnectionState } from "../../relay/connection.js";
 import type { RelayMessage } from "../../relay/daemon/relay-process.js";
 import type { CliContext } from "../context.js";
-import { collect, collectFolders, GATEWAY_OPTION, wholeNumber } from "../options.js";
+import { addComputeOptions, type ComputeOptions, GATEWAY_OPTION } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
 
-interface RelayOptions {
+interface RelayOptions extends ComputeOptions {
   gateway?: string;
-  name?: string;
-  maxRuns?: number;
-  allowDir?: string[];
-  allowEnv?: string[];
 }
 
 export const relayCommand = (context: CliContext) =>
-  new Command("relay")
+  addComputeOptions(new Command("relay"))
     .summary("make this machine a compute of your account")
     .description(
       "Makes this machine a private compute of your account: logs in through the browser, registers, and keeps a connection open. No port is opened here.",
     )
     .option(...GATEWAY_OPTION)
-    .option("--name <name>", "what this machine is called (default: its host name)")
-    .option(
-      "--max-runs <count>",
-      "how many runs may be under way at once (default: 128)",
-      wholeNumber(1, 10_000),
-    )
-    .option(
-      "--allow-dir <folder>",
-      "let sessions choose to work in this folder; may be given again",
-      collectFolders,
-    )
-    .option(
-      "--allow-env <name>",
-      "let runs see this variable although it looks secret; may be given again",
-      collect,
-    )
     .addHelpText(
       "after",
       "\nExamples:\n  $ cerver relay\n  $ CERVER_API_TOKEN=ck_… cerver relay --name mac-mini --allow-dir ~/work",

@@ -2,45 +2,25 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
-import { collect, collectFolders, port, wholeNumber } from "../options.js";
+import { addComputeOptions, type ComputeOptions, port } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
 
-interface UpOptions {
+interface UpOptions extends ComputeOptions {
   port?: number;
   dataDir?: string;
-  name?: string;
   open: boolean;
   auth: boolean;
   json?: boolean;
-  maxRuns?: number;
-  allowDir?: string[];
-  allowEnv?: string[];
 }
 
 export const upCommand = (context: CliContext) =>
-  new Command("up")
+  addComputeOptions(new Command("up"))
     .summary("start a gateway and attach this machine to it")
     .description(
       "Starts a gateway on this machine, attaches the machine to it as a compute, and says how to use both.",
     )
     .option("--port <port>", "port to listen on; the next free one when it is taken (default: 8787)", port)
     .option("--data-dir <folder>", "where the database is kept (default: $XDG_DATA_HOME/cerver)")
-    .option("--name <name>", "what this machine is called (default: its host name)")
-    .option(
-      "--max-runs <count>",
-      "how many runs may be under way at once (default: 128)",
-      wholeNumber(1, 10_000),
-    )
-    .option(
-      "--allow-dir <folder>",
-      "let sessions choose to work in this folder; may be given again",
-      collectFolders,
-    )
-    .option(
-      "--allow-env <name>",
-      "let runs see this variable although it looks secret; may be given again",
-      collect,
-    )
     .option("--no-auth", "whoever is on this machine needs no token; for trying things out")
     .option("--no-open", "do not open the web page in a browser")
     .option("--json", "print one line of JSON when ready")

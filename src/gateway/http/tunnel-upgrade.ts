@@ -43,6 +43,9 @@ export function acceptTunnels(server: Server, deps: TunnelUpgradeDeps): { close(
       (computeId) => {
         socket.off("error", ignore);
         sockets.handleUpgrade(request, socket, head, (ws) => {
+          // A relay that ends its side will not say any more: waiting for the rest of a closing handshake would only show
+          // a dead one as alive for longer.
+          socket.once("end", () => ws.terminate());
           const level = ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1;
           const logger = deps.logger.child({ compute_id: computeId });
           const channel = new Channel({

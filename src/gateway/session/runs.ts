@@ -1,22 +1,18 @@
-import { sql } from "kysely";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { RunAnswer, RunEvent, RunRequest, RunStatus } from "../../protocol/runs.js";
 import { SandboxRunAnswer } from "../../protocol/sandbox.js";
-import type { Logger } from "../../util/logger.js";
 import type { CerverInterface, ProviderEnv, SandboxRecord } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
-import type { Database } from "../store/schema.js";
+import { outcomeOf, streamOutcome } from "./run-outcome.js";
+import type { RecordedRun, RunRecords } from "./run-records.js";
 import { RunStreamTap } from "./run-stream-tap.js";
-import { type RunOutcome, runCall, runResult, type TranscriptOutput } from "./run-transcript.js";
+import type { TranscriptOutput } from "./run-transcript.js";
 import type { Session } from "./session-record.js";
-import type { Transcripts } from "./transcripts.js";
 
 export interface RunsDeps {
-  db: Database;
   providers: ProviderRegistry;
-  transcripts: Transcripts;
-  logger: Logger;
+  records: RunRecords;
 }
 
 /** A stream of server-sent run events, and how long it took to open. */
@@ -28,31 +24,20 @@ export interface OpenedStream {
 }
 
 /** One execution on its way. */
-interface LiveRun {
-  id: string;
-  session: Session;
-  request: RunRequest;
-  streamed: boolean;
-  startedAt: number;
+interface LiveRun extends RecordedRun {
   /** Ends the run when its session is closed. */
   abort: AbortController;
 }
 
-/** Runs work in sessions, and puts each run on the record: its row, the transcript, the session's metrics. */
+/** Runs work in sessions, and sees to it that each run gets on the record. */
 export class Runs {
-  readonly #db: Database;
   readonly #providers: ProviderRegistry;
-  readonly #transcripts: Transcripts;
-  readonly #logger: Logger;
+  readonly #records: RunRecords;
   readonly #live = new Map<string, Set<LiveRun>>();
-  /** Sessions with ended runs that are not on the record yet. */
-  readonly #recording = new Map<string, Promise<void>>();
 
-  constructor({ db, providers, transcripts, logger }: RunsDeps) {
-    this.#db = db;
+  constructor({ providers, records }: RunsDeps) {
     this.#providers = providers;
-    this.#transcripts = transcripts;
-    this.#logger = logger;
+    this.#records = records;
   }
 
   /** The sessions in which something runs now. */
@@ -69,15 +54,6 @@ export class Runs {
     for (const run of this.#live.get(sessionId) ?? []) run.abort.abort(new SessionClosed());
   }
 
-  /** Runs that an earlier gateway process left open have an unknown outcome. To be called once, at start. */
-  async settleAbandoned(): Promise<void> {
-    await this.#db
-      .updateTable("runs")
-      .set({ status: "lost", ended_at: Date.now() })
-      .where("status", "=", "running")
-      .execute();
-  }
-
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
   async run(session: Session, request: RunRequest, signal: AbortSignal): Promise<RunAnswer> {
     const { provider, record } = this.#target(session);
@@ -87,9 +63,9 @@ export class Runs {
       // The record is written while the process starts.
       const response = provider.runSandbox(record, { ...request, run_id: run.id }, env);
       response.catch(() => {});
-      await this.#recordStart(run);
+      await this.#records.begin(run);
       const answer = await readAnswer(await response);
-      this.#recordLater(run, answer);
+      this.#records.endLater(run, { ...outcomeOf(answer), openMs: null });
       return toRunAnswer(session.id, answer);
     } catch (error) {
       run.abort.abort(error);
@@ -98,14 +74,6 @@ export class Runs {
     } finally {
       this.#forget(run);
     }
-  }
-
-  /** Resolves when the runs that have ended are on the record, of one session or of all. */
-  async recorded(sessionId?: string): Promise<void> {
-    if (this.#recording.size === 0) return;
-    const pending =
-      sessionId === undefined ? [...this.#recording.values()] : [this.#recording.get(sessionId)];
-    await Promise.all(pending);
   }
 
   /** Starts a run and returns its events while they happen. Cancelling the body ends the process tree. */
@@ -117,7 +85,7 @@ export class Runs {
     try {
       const pending = provider.runSandboxStream(record, { ...request, run_id: run.id }, env);
       pending.catch(() => {});
-      await this.#recordStart(run);
+      await this.#records.begin(run);
       const response = await pending;
       if (!response.ok || !response.body) throw await failureOf(response);
       const openMs = performance.now() - began;
@@ -149,7 +117,7 @@ export class Runs {
       if (settled) return;
       settled = true;
       const outcome = streamOutcome(tap, lost, Date.now() - run.startedAt);
-      await this.#recordEnd(run, { ...outcome, openMs }).finally(() => this.#forget(run));
+      await this.#records.end(run, { ...outcome, openMs }).finally(() => this.#forget(run));
     };
     const fail = async (controller: ReadableStreamDefaultController<Uint8Array>, why: string) => {
       const status = signal.aborted || run.abort.signal.aborted ? "cancelled" : "lost";
@@ -187,20 +155,6 @@ export class Runs {
       },
       { highWaterMark: 0 },
     );
-  }
-
-  /** Puts a run on the record after its answer has left: whoever reads the session waits for it, the caller does not. */
-  #recordLater(run: LiveRun, answer: SandboxRunAnswer): void {
-    const { id } = run.session;
-    const endedAt = Date.now();
-    const before = this.#recording.get(id);
-    const recording = new Promise<void>((resolve) => setImmediate(resolve))
-      .then(() => before)
-      .then(() => this.#recordEnd(run, { ...outcomeOf(answer), openMs: null }, endedAt))
-      .finally(() => {
-        if (this.#recording.get(id) === recording) this.#recording.delete(id);
-      });
-    this.#recording.set(id, recording);
   }
 
   #target(session: Session): { provider: CerverInterface; record: SandboxRecord } {
@@ -254,83 +208,14 @@ export class Runs {
     if (live?.size === 0) this.#live.delete(run.session.id);
   }
 
-  async #recordStart({ id, session, request, streamed, startedAt }: LiveRun): Promise<void> {
-    await this.#db
-      .insertInto("runs")
-      .values({
-        id,
-        session_id: session.id,
-        account_id: session.account_id,
-        compute_id: session.compute_id,
-        runtime: request.runtime,
-        status: "running",
-        streamed: Number(streamed),
-        started_at: startedAt,
-      })
-      .execute();
-  }
-
-  /** One transaction: the run's end, the session's counters, the two transcript entries. */
-  async #recordEnd(
-    run: LiveRun,
-    outcome: RunOutcome & { openMs: number | null },
-    endedAt: number = Date.now(),
-  ): Promise<void> {
-    const { session, streamed } = run;
-    try {
-      await this.#db.transaction().execute(async (tx) => {
-        await tx
-          .updateTable("runs")
-          .set({
-            status: outcome.status,
-            exit_code: outcome.exitCode,
-            stdout_bytes: outcome.stdout.bytes,
-            stderr_bytes: outcome.stderr.bytes,
-            ended_at: endedAt,
-          })
-          .where("id", "=", run.id)
-          .execute();
-        await tx
-          .updateTable("sessions")
-          .set({
-            interaction_count: sql<number>`interaction_count + 1`,
-            first_exec_at: sql<number>`coalesce(first_exec_at, ${run.startedAt})`,
-            ...(streamed
-              ? {
-                  stream_count: sql<number>`stream_count + 1`,
-                  stream_open_total_ms: sql<number>`stream_open_total_ms + ${outcome.openMs ?? 0}`,
-                }
-              : {
-                  exec_count: sql<number>`exec_count + 1`,
-                  exec_latency_total_ms: sql<number>`exec_latency_total_ms + ${endedAt - run.startedAt}`,
-                  last_exec_latency_ms: endedAt - run.startedAt,
-                }),
-          })
-          .where("id", "=", session.id)
-          .execute();
-        await this.#transcripts.appendWithin(tx, session.id, [
-          runCall(run.id, run.request, run.startedAt),
-          runResult(run.id, outcome),
-        ]);
-      });
-    } catch (error) {
-      // The run has happened: its answer is worth more than its record.
-      this.#logger.error({ err: error, run_id: run.id }, "the end of a run could not be recorded");
-    }
-  }
-
   /** A refusal leaves no trace, because nothing ran; a broken link leaves a run whose outcome is unknown. */
   async #recordFailure(run: LiveRun, error: unknown, cancelled: boolean): Promise<void> {
     const lost = !(error instanceof CerverError) || error.code === "compute_lost";
     if (!lost && !cancelled) {
-      await this.#db
-        .deleteFrom("runs")
-        .where("id", "=", run.id)
-        .execute()
-        .catch(() => {});
+      await this.#records.discard(run);
       return;
     }
-    await this.#recordEnd(run, {
+    await this.#records.end(run, {
       status: cancelled || run.abort.signal.reason instanceof SessionClosed ? "cancelled" : "lost",
       exitCode: null,
       durationMs: Date.now() - run.startedAt,
@@ -363,41 +248,6 @@ async function readAnswer(response: Response): Promise<SandboxRunAnswer> {
 
 async function failureOf(response: Response): Promise<CerverError> {
   return CerverError.fromBody(response.status, await response.json().catch(() => undefined));
-}
-
-function outcomeOf(answer: SandboxRunAnswer): RunOutcome {
-  const text = (stream: "stdout" | "stderr"): TranscriptOutput => ({
-    head:
-      answer[`${stream}_encoding`] === "base64"
-        ? `[${answer[`${stream}_bytes`]} bytes that are not text]`
-        : answer[stream],
-    bytes: answer[`${stream}_bytes`],
-  });
-  return {
-    status: answer.status,
-    exitCode: answer.exit_code,
-    durationMs: answer.duration_ms,
-    stdout: text("stdout"),
-    stderr: text("stderr"),
-  };
-}
-
-function streamOutcome(
-  tap: RunStreamTap,
-  lost: { status: RunStatus; error: string } | undefined,
-  elapsedMs: number,
-): RunOutcome {
-  const { exit, output } = tap;
-  if (exit && !lost) {
-    return { status: exit.status, exitCode: exit.exit_code, durationMs: exit.duration_ms, ...output };
-  }
-  return {
-    status: lost?.status ?? "lost",
-    exitCode: null,
-    durationMs: elapsedMs,
-    ...output,
-    ...(lost && { error: lost.error }),
-  };
 }
 
 function toRunAnswer(sessionId: string, answer: SandboxRunAnswer): RunAnswer {

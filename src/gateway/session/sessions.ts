@@ -24,6 +24,7 @@ import type { Database } from "../store/schema.js";
 import { round, sessionMetrics } from "./metrics.js";
 import { noCompute } from "./recommendation.js";
 import { type RoutableProvider, route } from "./router.js";
+import { RunRecords } from "./run-records.js";
 import { Runs } from "./runs.js";
 import { decodeCursor, encodeCursor } from "./session-cursor.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
@@ -50,13 +51,15 @@ export interface SessionsDeps {
 /** The session layer: apps create sessions, work in them, read them and end them. */
 export class Sessions {
   readonly transcripts: Transcripts;
+  readonly records: RunRecords;
   readonly runs: Runs;
   readonly #deps: Required<SessionsDeps>;
 
   constructor(deps: SessionsDeps) {
     this.#deps = { now: Date.now, ...deps };
     this.transcripts = new Transcripts(this.#deps);
-    this.runs = new Runs({ ...this.#deps, transcripts: this.transcripts });
+    this.records = new RunRecords({ ...this.#deps, transcripts: this.transcripts });
+    this.runs = new Runs({ providers: this.#deps.providers, records: this.records });
   }
 
   /**
@@ -116,7 +119,7 @@ export class Sessions {
 
   /** The session with this id if this account owns it; anybody else's is not found. */
   async get(accountId: string, id: string): Promise<Session> {
-    await this.runs.recorded(id);
+    await this.records.recorded(id);
     const session = await this.#deps.db
       .selectFrom("sessions")
       .selectAll()
@@ -131,7 +134,7 @@ export class Sessions {
 
   /** A page of the account's sessions, newest first, without their transcripts. */
   async list(accountId: string, { limit, status, source, cursor }: ListSessionsQuery): Promise<SessionList> {
-    await this.runs.recorded();
+    await this.records.recorded();
     let query = this.#deps.db
       .selectFrom("sessions")
       .selectAll()

@@ -62,6 +62,31 @@ export async function membersOf({ pgid, mark }: ProcessTree): Promise<number[]> 
   return process.platform === "linux" ? linuxMembers(pgid, mark) : psMembers(pgid);
 }
 
+/**
+ * Ends what an earlier process of ours left running: everything whose environment has the variable with a value that is
+ * `ours`. Where there is no /proc, nothing can be found.
+ */
+export async function endLeftBehind(
+  variable: string,
+  ours: (value: string) => boolean,
+  graceMs: number,
+): Promise<void> {
+  if (process.platform !== "linux") return;
+  const found = new Set<string>();
+  for (const pid of await allPids()) {
+    const environ = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "");
+    const at = `\0${environ}`.indexOf(`\0${variable}=`);
+    if (at < 0) continue;
+    const value = environ.slice(at + variable.length + 1).split("\0", 1)[0]!;
+    if (ours(value)) found.add(value);
+  }
+  await Promise.all([...found].map((value) => endTree({ mark: `${variable}=${value}` }, graceMs)));
+}
+
+async function allPids(): Promise<number[]> {
+  return (await readdir("/proc")).filter((name) => name >= "0" && name <= "9~").map(Number);
+}
+
 function signalAll({ pgid }: ProcessTree, pids: readonly number[], signal: NodeJS.Signals): void {
   // The group at once first, so that nobody in it can fork between two signals.
   if (pgid !== undefined) trySignal(-pgid, signal);
@@ -77,7 +102,7 @@ function trySignal(pid: number, signal: NodeJS.Signals): void {
 }
 
 async function linuxMembers(pgid: number | undefined, mark: string | undefined): Promise<number[]> {
-  const pids = (await readdir("/proc")).filter((name) => name >= "0" && name <= "9~").map(Number);
+  const pids = await allPids();
   const found = await Promise.all(pids.map((pid) => isMember(pid, pgid, mark)));
   return pids.filter((_, index) => found[index]);
 }

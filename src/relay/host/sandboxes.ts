@@ -7,7 +7,7 @@ import { Environment } from "../../protocol/runs.js";
 import type { CreateSandboxRequest } from "../../protocol/sandbox.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { runEnvironment } from "./environment.js";
-import { endTree } from "./process-tree.js";
+import { endLeftBehind, endTree } from "./process-tree.js";
 import { adoptRun, RUN_MARK, type Run, type RunSpec, startRun } from "./run.js";
 import { RunSlots } from "./run-slots.js";
 import { WaitingShells } from "./waiting-shells.js";
@@ -198,6 +198,8 @@ export class Sandboxes {
     await rm(sandboxes.#scratchDir, { recursive: true, force: true });
     await makePrivateFolder(sandboxes.#scratchDir);
     await sandboxes.#load();
+    // A relay that was killed could not end its runs: this one does, before it takes new ones.
+    await endLeftBehind(SANDBOX_MARK, (id) => sandboxes.#sandboxes.has(id), options.graceMs);
     return sandboxes;
   }
 
