@@ -3,7 +3,8 @@ import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Writable } from "node:stream";
 
-/** How many shells wait in one sandbox, and in all of them together. */
+/** How many shells wait in a sandbox at first, in a busy one, and in all of them together. */
+const AT_FIRST = 2;
 const PER_SANDBOX = 8;
 const IN_ALL = 48;
 /** After this long without a run it is quiet. */
@@ -56,6 +57,7 @@ export class WaitingShells {
   readonly #options: WaitingShellsOptions;
   readonly #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #wanted = AT_FIRST;
   #quiet: NodeJS.Timeout | undefined;
   #filling = false;
   #ended = false;
@@ -74,7 +76,11 @@ export class WaitingShells {
     if (code.length > MAX_CODE_LENGTH || Object.keys(variables).some((name) => SHELL_OWN.test(name)))
       return undefined;
     const shell = this.#take();
-    if (!shell) return undefined;
+    if (!shell) {
+      // Runs come faster than shells: more of them shall wait from now on.
+      this.#wanted = Math.min(this.#wanted * 2, PER_SANDBOX);
+      return undefined;
+    }
     const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}; `);
     const text = `exec 3<&-; ${exports.join("")}exec /bin/sh -c ${quote(code)}`;
     const script =
@@ -120,7 +126,7 @@ export class WaitingShells {
   }
 
   #hasRoom(): boolean {
-    return this.#waiting.length < PER_SANDBOX && this.#options.counter.waiting < IN_ALL;
+    return this.#waiting.length < this.#wanted && this.#options.counter.waiting < IN_ALL;
   }
 
   #take(): Waiting | undefined {
@@ -172,6 +178,7 @@ export class WaitingShells {
     if (this.#waiting.length > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+    this.#wanted = AT_FIRST;
   }
 
   #dismiss(child: ChildProcess): void {
