@@ -8,9 +8,10 @@ export class Presence {
   }
 
   connected(computeId: string): void {
+    const now = this.#now();
     const seen = this.#seen.get(computeId);
-    if (!seen) this.#seen.set(computeId, { firstAt: this.#now(), onlineMs: 0, onlineSince: this.#now() });
-    else seen.onlineSince ??= this.#now();
+    if (!seen) this.#seen.set(computeId, { firstAt: now, onlineMs: 0, onlineSince: now });
+    else seen.onlineSince ??= now;
   }
 
   disconnected(computeId: string): void {
@@ -28,8 +29,9 @@ export class Presence {
   uptimePercent(computeId: string): number | null {
     const seen = this.#seen.get(computeId);
     if (!seen) return null;
-    const total = this.#now() - seen.firstAt;
-    const online = seen.onlineMs + (seen.onlineSince === null ? 0 : this.#now() - seen.onlineSince);
+    const now = this.#now();
+    const total = now - seen.firstAt;
+    const online = seen.onlineMs + (seen.onlineSince === null ? 0 : now - seen.onlineSince);
     return total === 0 ? 100 : Math.round((online / total) * 1000) / 10;
   }
 }
