@@ -87,7 +87,10 @@ describe("cerver up", () => {
     }
     expect(readFileSync(join(data, "cerver.db")).includes(ready.api_token)).toBe(false);
     expect(up.stderr()).not.toContain(ready.api_token);
-    expect(readFileSync(`/proc/${up.pid}/cmdline`, "utf8")).not.toContain("ck_");
+    for (const pid of await processesOf(home.folder)) {
+      expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).not.toContain("ck_");
+      expect(readFileSync(`/proc/${pid}/environ`, "utf8")).not.toContain("ck_");
+    }
   });
 
   test("a second one on the same data says who holds it and exits 1; a dead one's hold is taken over", async () => {

@@ -1,17 +1,9 @@
 import { McpServer } from "@modelcontextprotocol/server";
-import type { GatewayClient } from "../client/gateway-client.js";
-import type { SecretBackend } from "../secrets/secret-backend.js";
+import type { McpDeps } from "./deps.js";
 import { secretFetch } from "./tools/secret-fetch.js";
 import { sessionExport } from "./tools/session-export.js";
 import { sessionList } from "./tools/session-list.js";
 import { sessionPeek } from "./tools/session-peek.js";
-
-/** What the tools reach the world through. Both fail per call, with words, never at start. */
-export interface McpDeps {
-  client(): Promise<GatewayClient>;
-  secrets(): SecretBackend;
-  version: string;
-}
 
 /** An MCP server with cerver's tools, for one connection. */
 export function createMcpServer(deps: McpDeps): McpServer {

@@ -27,6 +27,7 @@ export const relayCommand = (context: CliContext) =>
       const { startRelay } = await import("../../relay/start.js");
       const { hasDisplay, openBrowser } = await import("../../login/open-browser.js");
       const { gatewayUrl, token, tokenFrom } = await context.gateway(options.gateway);
+      const given = await givenToken(context, tokenFrom === "env" ? token : undefined);
       const abort = new AbortController();
       const stopped = untilStopped(context).then(() => abort.abort());
       const report = reporter(context, abort);
@@ -35,8 +36,7 @@ export const relayCommand = (context: CliContext) =>
         relayConfig(
           {
             gatewayUrl,
-            // What the user stored is for commands; the relay has a credential of its own.
-            token: tokenFrom === "env" ? token : undefined,
+            token: given,
             name: options.name,
             maxRuns: options.maxRuns,
             allowDirs: options.allowDir,
@@ -63,6 +63,16 @@ export const relayCommand = (context: CliContext) =>
       await relay.stop();
       context.process.exit(0);
     });
+
+/**
+ * The token to register with: what the process that started this relay sends, or what the environment holds. What the
+ * user stored is for commands; a relay has a credential of its own.
+ */
+async function givenToken({ process }: CliContext, fromEnv: string | undefined): Promise<string | undefined> {
+  if (!process.send) return fromEnv;
+  const { tokenFromParent } = await import("../../relay/daemon/relay-process.js");
+  return tokenFromParent(process);
+}
 
 /** Tells how it goes: the person at the terminal, or the process that this relay belongs to. */
 function reporter({ process, out }: CliContext, abort: AbortController) {

@@ -131,7 +131,8 @@ async function attach(context: CliContext, options: UpOptions, gatewayUrl: strin
   const relay = await startRelayProcess({
     program: process.argv[1]!,
     args: ["relay", "--gateway", gatewayUrl, ...flags.flat()],
-    env: { ...env, CERVER_API_TOKEN: token },
+    env,
+    token,
     say: (line) => out.say(line),
     onState: (state) => {
       if (state.state === "waiting") out.say(`This machine is not connected: ${state.why}.`);

@@ -1,6 +1,6 @@
 import type { McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
-import type { McpDeps } from "../server.js";
+import type { McpDeps } from "../deps.js";
 import { answer, result } from "../tool-result.js";
 
 const Input = z.object({ name: z.string().min(1).max(256).describe("For example BUFFER_API_KEY.") });

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { GatewayClient } from "../../client/gateway-client.js";
 import { formatEntry, formatHead, type TranscriptFormat } from "../../client/transcript-text.js";
 import { CerverError } from "../../protocol/errors.js";
-import type { McpDeps } from "../server.js";
+import type { McpDeps } from "../deps.js";
 import { answer, MAX_RESULT_LENGTH, result } from "../tool-result.js";
 
 const Input = z.object({

@@ -1,7 +1,7 @@
 import type { McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import type { SessionSummary } from "../../protocol/sessions.js";
-import type { McpDeps } from "../server.js";
+import type { McpDeps } from "../deps.js";
 import { answer, result } from "../tool-result.js";
 
 const Input = z.object({

@@ -2,7 +2,7 @@ import type { McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import { entryText, transcriptText } from "../../client/transcript-text.js";
 import type { TranscriptEntry } from "../../protocol/transcript.js";
-import type { McpDeps } from "../server.js";
+import type { McpDeps } from "../deps.js";
 import { answer, MAX_RESULT_LENGTH, result } from "../tool-result.js";
 
 const Input = z.object({

@@ -15,8 +15,15 @@ export interface RelayProcessOptions {
   program: string;
   args: readonly string[];
   env: Record<string, string | undefined>;
+  /** Goes over the channel between the two: what is in a process's environment, its runs could read in /proc. */
+  token: string;
   say(line: string): void;
   onState(state: ConnectionState): void;
+}
+
+/** What such a relay waits for before it begins: the token to register with. */
+export function tokenFromParent(process: NodeJS.Process): Promise<string> {
+  return new Promise((resolve) => process.once("message", ({ token }: { token: string }) => resolve(token)));
 }
 
 /** How long a relay may take to end its runs: their grace, then KILL. */
@@ -32,6 +39,7 @@ export async function startRelayProcess(options: RelayProcessOptions): Promise<R
     env: options.env,
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
+  child.send({ token: options.token }, () => {});
   let failure: CerverError | undefined;
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const ready = new Promise<string>((resolve) => {
