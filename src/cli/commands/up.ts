@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { Command } from "commander";
 import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
@@ -82,6 +82,7 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
             computeId: relay.computeId,
             dataDir: config.dataDir,
             name: relay.name,
+            program: programName(context),
           });
           if (options.open && out.isTerminal) {
             const { openBrowser } = await import("../../login/open-browser.js");
@@ -150,6 +151,14 @@ interface Ready {
   computeId: string;
   dataDir: string;
   name: string;
+  /** How this program is called here. */
+  program: string;
+}
+
+/** `cerver` when it was installed under that name; else what was typed to start it. */
+function programName({ process, cwd }: CliContext): string {
+  const script = process.argv[1]!;
+  return basename(script) === "cerver" ? "cerver" : `node ${relative(cwd, script) || script}`;
 }
 
 function welcome({ out }: CliContext, ready: Ready): void {
@@ -164,7 +173,7 @@ function welcome({ out }: CliContext, ready: Ready): void {
   out.line();
   out.line("  In another terminal:");
   out.line();
-  out.line("    cerver run 'echo hello from cerver && node -v'");
+  out.line(`    ${ready.program} run 'echo hello from cerver && node -v'`);
   out.line();
   out.line("  or, from anything that speaks HTTP:");
   out.line();

@@ -51,6 +51,9 @@ async function readText(c: Context): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   return new Promise((resolve, reject) => {
+    const gone = () =>
+      reject(new CerverError("timed_out", "The caller went away before the body was complete."));
+    if (incoming.destroyed) return gone();
     incoming.on("data", (chunk: Buffer) => {
       size += chunk.length;
       if (size > MAX_BODY_BYTES) reject(tooLarge());
@@ -59,9 +62,7 @@ async function readText(c: Context): Promise<string> {
     incoming.once("end", () =>
       resolve((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString("utf8")),
     );
-    incoming.once("close", () =>
-      reject(new CerverError("timed_out", "The caller went away before the body was complete.")),
-    );
+    incoming.once("close", gone);
     incoming.once("error", reject);
   });
 }
