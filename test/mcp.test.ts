@@ -207,6 +207,33 @@ describe("cerver mcp", () => {
     expect(result.text).toContain(text);
   });
 
+  test("answers the stateless revision 2026-07-28 as well", async () => {
+    const { spawn } = await import("node:child_process");
+    const child = spawn(process.execPath, [BIN, "mcp"], {
+      env: { PATH: process.env.PATH, HOME: cerver.folder, TOKEN_OF_APP: "t-1" },
+    });
+    let stdout = "";
+    child.stdout.on("data", (chunk) => (stdout += chunk));
+    const _meta = {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientInfo": { name: "t", version: "1" },
+      "io.modelcontextprotocol/clientCapabilities": {},
+    };
+    const send = (id: number, method: string, params: object = {}) =>
+      child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id, method, params: { ...params, _meta } })}\n`);
+    send(1, "server/discover");
+    send(2, "tools/call", { name: "secret_fetch", arguments: { name: "TOKEN_OF_APP" } });
+    await expect.poll(() => stdout.trim().split("\n").length, { timeout: 15_000 }).toBe(2);
+    child.stdin.end();
+    await new Promise((resolve) => child.once("exit", resolve));
+    const [discovered, secret] = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(discovered.result.supportedVersions).toContain("2026-07-28");
+    expect(secret.result.structuredContent).toEqual({ name: "TOKEN_OF_APP", value: "t-1", source: "env" });
+  });
+
   test("prints nothing on stdout but the protocol, and ends with its stdin", async () => {
     const { spawn } = await import("node:child_process");
     const child = spawn(process.execPath, [BIN, "mcp"], {
