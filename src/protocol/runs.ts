@@ -153,6 +153,7 @@ export const RunEvent = z
       ...RunSummary.omit({ truncated: true, output: true }).shape,
       exit_code: z.number().int().nullable(),
       signal: z.string().nullable().optional(),
+      end_reason: z.string().optional().describe("Why it ended, as in the run's record."),
     }),
     z.object({
       type: z.literal("error"),

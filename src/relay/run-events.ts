@@ -163,6 +163,7 @@ function endEvent(state: RunState): RunEvent {
     status: state.status,
     exit_code: state.exit_code,
     signal: state.signal,
+    ...(state.end_reason !== null && { end_reason: state.end_reason }),
     duration_ms: state.duration_ms ?? 0,
     stdout_bytes: state.stdout_bytes,
     stderr_bytes: state.stderr_bytes,
