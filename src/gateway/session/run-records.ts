@@ -116,6 +116,19 @@ export class RunRecords {
     throw runNotFound(runId);
   }
 
+  /** The session of one of the account's runs. */
+  async sessionOf(accountId: string, runId: string): Promise<string> {
+    await this.recorded();
+    const row = await this.#db
+      .selectFrom("runs")
+      .select("session_id")
+      .where("id", "=", runId)
+      .where("account_id", "=", accountId)
+      .executeTakeFirst();
+    if (row) return row.session_id;
+    throw runNotFound(runId);
+  }
+
   /** A page of runs, newest first, of one session or of the account. */
   async list(of: { sessionId: string } | { accountId: string }, query: ListRunsQuery): Promise<RunList> {
     await this.recorded("sessionId" in of ? of.sessionId : undefined);
