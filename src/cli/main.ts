@@ -88,6 +88,11 @@ function report(error: unknown, { out, env }: CliContext, verb: string | undefin
     if (error.hint) out.say(`hint: ${error.hint}`);
     return failed;
   }
+  if (["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException)?.code ?? "")) {
+    out.say("error: The disk is full, so cerver cannot write its files.");
+    out.say("hint: Free some space where $XDG_STATE_HOME and $XDG_DATA_HOME are, then run it again.");
+    return failed;
+  }
   out.say(
     `error: something unexpected went wrong: ${error instanceof Error ? error.message : String(error)}`,
   );

@@ -29,10 +29,10 @@ export function query<S extends z.ZodType>(schema: S) {
 /** The `Idempotency-Key` of a request, if it has one (draft-ietf-httpapi-idempotency-key-header-07). */
 export function idempotencyKey(c: Context): string | undefined {
   const key = c.req.header("idempotency-key");
-  if (key === undefined || /^[\x21-\x7e]{1,255}$/.test(key)) return key;
+  if (key === undefined || /^[\x20-\x7e]{1,255}$/.test(key)) return key;
   throw new CerverError(
     "invalid_request",
-    "Idempotency-Key: it has to be 1 to 255 printable characters without spaces.",
+    "Idempotency-Key: it has to be 1 to 255 printable ASCII characters.",
     {
       hint: "A UUID does well.",
     },

@@ -1,4 +1,5 @@
 // The keeper as a process: `node keeper.js SOCKET STATE_DIR VERSION`. A relay starts it, in a session of its own.
+import { writeSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isLock, takeLock } from "../../util/lock-file.js";
@@ -11,6 +12,10 @@ import { KeeperServer } from "./keeper-server.js";
 const IDLE_MS = 300_000;
 const ALONE_MS = 15_000;
 const LOOK_MS = 5_000;
+/** A log of a keeper that lives for months ends here. */
+const MAX_LOG_BYTES = 1024 * 1024;
+
+let logged = 0;
 
 const [socketPath, stateDir, software] = process.argv.slice(2) as [string, string, string];
 
@@ -70,5 +75,12 @@ async function stop(): Promise<void> {
 function log(message: string, fields: object): void {
   const { err, ...rest } = fields as { err?: unknown };
   const error = err instanceof Error ? (err.stack ?? err.message) : err;
-  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), message, error, ...rest })}\n`);
+  const line = `${JSON.stringify({ time: new Date().toISOString(), message, error, ...rest })}\n`;
+  logged += line.length;
+  if (logged > MAX_LOG_BYTES) return;
+  try {
+    writeSync(2, line);
+  } catch {
+    // A disk that is full takes no log either, and a keeper goes on without one.
+  }
 }
