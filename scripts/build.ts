@@ -10,7 +10,7 @@ const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"
 
 export const options: BuildOptions = {
   absWorkingDir: root,
-  entryPoints: { "cli/main": "src/cli/main.ts" },
+  entryPoints: { "cli/main": "src/cli/main.ts", keeper: "src/relay/keeper/main.ts" },
   outdir: staging,
   bundle: true,
   splitting: true,
@@ -39,16 +39,21 @@ export const options: BuildOptions = {
 };
 
 const { metafile } = await build(options);
-refuseHeavyStart(metafile!);
+refuseHeavyStart(
+  metafile!,
+  "cli/main.js",
+  /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//,
+);
+refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);
 await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(metafile!));
 await rm(dist, { recursive: true, force: true });
 await rename(staging, dist);
 await removeOldStaging();
 await report(metafile!);
 
-/** What `cerver --version` loads must not hold a mode: they are loaded when they are started. */
-function refuseHeavyStart({ outputs }: Metafile): void {
-  const entry = Object.keys(outputs).find((path) => path.endsWith("cli/main.js"))!;
+/** An entry must not hold what it does not need at every start: modes are loaded when they are started. */
+function refuseHeavyStart({ outputs }: Metafile, entryName: string, unwanted: RegExp): void {
+  const entry = Object.keys(outputs).find((path) => path.endsWith(`/${entryName}`))!;
   const loaded = new Set<string>();
   const visit = (path: string) => {
     if (loaded.has(path)) return;
@@ -58,14 +63,10 @@ function refuseHeavyStart({ outputs }: Metafile): void {
   };
   visit(entry);
   const heavy = [...loaded].flatMap((path) =>
-    Object.keys(outputs[path]?.inputs ?? {}).filter((input) =>
-      /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//.test(
-        input,
-      ),
-    ),
+    Object.keys(outputs[path]?.inputs ?? {}).filter((input) => unwanted.test(input)),
   );
   if (heavy.length === 0) return;
-  throw new Error(`cli/main.js would load a mode at every start:\n${[...new Set(heavy)].join("\n")}`);
+  throw new Error(`${entryName} would load at every start:\n${[...new Set(heavy)].join("\n")}`);
 }
 
 /** The licence text of every package that is in the bundle. */

@@ -3,10 +3,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { GatewayClient } from "../src/client/gateway-client.js";
-import { createComputeApp } from "../src/relay/compute-app.js";
 import { stayConnected } from "../src/relay/connection.js";
-import { Sandboxes } from "../src/relay/host/sandboxes.js";
 import { silentLogger } from "../src/util/logger.js";
+import { openCompute } from "./compute.js";
 import { type Cerver, startCerver } from "./harness.js";
 
 /** What a public relay registers with and answers, written down by hand from the public contract (sections 3.1 and 4). */
@@ -103,19 +102,8 @@ describe("a public relay at our gateway, which speaks only JSON frames", () => {
 
 describe("our relay at a public gateway, which speaks only JSON frames", () => {
   test("answers requests with whole JSON bodies, and pings", async () => {
-    const sandboxes = await Sandboxes.open({
-      stateDir: join(cerver.folder, "state-public"),
-      hostEnv: { PATH: process.env.PATH! },
-      allowDirs: [],
-      maxRuns: 8,
-      graceMs: 300,
-    });
-    const app = createComputeApp({
-      sandboxes,
-      facts: { hostname: "h", capabilities: {}, metadata: {} },
-      label: "h",
-      logger: silentLogger,
-    });
+    const compute = await openCompute(join(cerver.folder, "state-public"), {});
+    const { app } = compute;
     const server = new WebSocketServer({ port: 0, host: "127.0.0.1", handleProtocols: () => false });
     await new Promise((resolve) => server.once("listening", resolve));
     const connected = new Promise<{ socket: WebSocket; url: string; authorization: string }>((resolve) => {
@@ -191,7 +179,7 @@ describe("our relay at a public gateway, which speaks only JSON frames", () => {
     expect(JSON.parse(String(await pong))).toEqual({ type: "pong" });
     abort.abort();
     await serving;
-    await sandboxes.endRuns();
+    await compute.close();
     server.close();
   });
 

@@ -240,15 +240,17 @@ describe("POST /v2/sessions/:id/run/stream", () => {
     });
     const blocks = (await response.text()).trimEnd().split("\n\n");
     expect(blocks.map((block) => block.replace(/^data: .*$/m, "data: …"))).toEqual([
-      "id: 1\nevent: start\ndata: …",
-      "id: 2\nevent: stdout\ndata: …",
-      "id: 3\nevent: exit\ndata: …",
+      "id: 0:0\nevent: start\ndata: …",
+      "id: 3:0\nevent: stdout\ndata: …",
+      "id: 3:0\nevent: exit\ndata: …",
     ]);
   });
 
   test("says that it is alive after 15 silent seconds", async () => {
     const response = await cerver.call("POST", `/v2/sessions/${session}/run/stream`, { code: "sleep 16" });
-    expect(await response.text()).toMatch(/^id: 1\nevent: start\n.*\n\n: keep-alive\n\nid: 2\nevent: exit\n/);
+    expect(await response.text()).toMatch(
+      /^id: 0:0\nevent: start\n.*\n\n: keep-alive\n\nid: 0:0\nevent: exit\n/,
+    );
   });
 
   test("is NDJSON for those who ask for it", async () => {

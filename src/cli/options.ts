@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
+import { durationMs } from "../util/duration.js";
 
 /** A whole number within bounds, for an option. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
@@ -14,10 +15,8 @@ export const port = wholeNumber(0, 65_535);
 
 /** A time such as `30`, `30s`, `5m` or `1h`, in seconds. */
 export function seconds(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
-  const unit = { ms: 0.001, s: 1, m: 60, h: 3600 }[match?.[2] ?? "s"];
-  const value = Number(match?.[1]) * (unit ?? 1);
-  if (match && value > 0) return value;
+  const ms = durationMs(text);
+  if (ms) return ms / 1000;
   throw new InvalidArgumentError("It has to be a time such as 30s, 5m or 1h.");
 }
 

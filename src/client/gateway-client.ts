@@ -11,7 +11,17 @@ import { DeviceLogin, DevicePollAnswer, type StartDeviceLoginRequest } from "../
 import { CerverError } from "../protocol/errors.js";
 import { SessionMetrics } from "../protocol/metrics.js";
 import { ProviderList } from "../protocol/providers.js";
-import { RunAnswer, RunEvent, type RunRequestInput } from "../protocol/runs.js";
+import {
+  CancelAnswer,
+  type ListRunsQuery,
+  RunAnswer,
+  RunEvent,
+  RunList,
+  RunRecord,
+  type RunRequestInput,
+  StdinAnswer,
+  timeoutOf,
+} from "../protocol/runs.js";
 import {
   CreatedSession,
   type CreateSessionRequest,
@@ -44,6 +54,8 @@ interface Call {
   signal?: AbortSignal | undefined;
   timeoutMs?: number | null;
   accept?: string;
+  /** Makes the request happen once, however often it is sent. */
+  key?: string | undefined;
 }
 
 /**
@@ -150,8 +162,73 @@ export class GatewayClient {
 
   /** Runs to the end. A non-zero exit and a timeout are answers. */
   run(sessionId: string, body: RunRequestInput, signal?: AbortSignal): Promise<RunAnswer> {
-    const timeoutMs = (body.timeout ?? 30) * 1000 + RUN_ALLOWANCE_MS;
+    const timeoutMs = timeoutOf({ ...body, background: body.background }) * 1000 + RUN_ALLOWANCE_MS;
     return this.#json("POST", sessionPath(sessionId, "/run"), RunAnswer, { body, signal, timeoutMs });
+  }
+
+  /** Starts a run of its own, and answers when it has begun. With `key`, the same request happens once. */
+  startRun(sessionId: string, body: RunRequestInput, key?: string): Promise<RunRecord> {
+    return this.#json("POST", sessionPath(sessionId, "/runs"), RunRecord, { body, key });
+  }
+  runs(sessionId: string, query: Partial<ListRunsQuery> = {}) {
+    return this.#json("GET", sessionPath(sessionId, "/runs"), RunList, { query });
+  }
+  /** The account's runs, whatever their session. */
+  allRuns(query: Partial<ListRunsQuery> = {}) {
+    return this.#json("GET", "/v2/runs", RunList, { query });
+  }
+  getRun(sessionId: string, runId: string): Promise<RunRecord> {
+    return this.#json("GET", runPath(sessionId, runId), RunRecord);
+  }
+  /** A run by its id alone. */
+  findRun(runId: string): Promise<RunRecord> {
+    return this.#json("GET", `/v2/runs/${encodeURIComponent(runId)}`, RunRecord);
+  }
+  /** Ends a run's processes, and tells what was found and what is left. */
+  cancelRun(sessionId: string, runId: string): Promise<CancelAnswer> {
+    return this.#json("POST", runPath(sessionId, runId, "/cancel"), CancelAnswer, {
+      body: {},
+      timeoutMs: 120_000,
+    });
+  }
+  /** Gives a run input, as UTF-8. */
+  sendStdin(sessionId: string, runId: string, data: string): Promise<StdinAnswer> {
+    return this.#json("POST", runPath(sessionId, runId, "/stdin"), StdinAnswer, { body: { data } });
+  }
+  closeStdin(sessionId: string, runId: string): Promise<StdinAnswer> {
+    return this.#json("POST", runPath(sessionId, runId, "/stdin/close"), StdinAnswer, { body: {} });
+  }
+  /** The raw bytes of an output stream, as far as they are kept. */
+  async runOutput(
+    sessionId: string,
+    runId: string,
+    stream: "stdout" | "stderr" = "stdout",
+  ): Promise<Response> {
+    const response = await this.#send("GET", runPath(sessionId, runId, "/output"), {
+      query: { stream },
+      timeoutMs: null,
+      accept: "*/*",
+    });
+    if (!response.ok) throw await failure(response);
+    return response;
+  }
+
+  /** The events of a run that was begun before, from these offsets to its end. Leaving early changes nothing for the run. */
+  async *followRun(
+    sessionId: string,
+    runId: string,
+    offsets: { stdout?: number; stderr?: number } = {},
+    signal?: AbortSignal,
+  ): AsyncGenerator<RunEvent> {
+    yield* this.#events(
+      await this.#send("GET", runPath(sessionId, runId, "/stream"), {
+        query: { stdout_offset: offsets.stdout, stderr_offset: offsets.stderr },
+        signal,
+        timeoutMs: null,
+        accept: "text/event-stream",
+      }),
+      signal,
+    );
   }
 
   /**
@@ -165,6 +242,10 @@ export class GatewayClient {
       timeoutMs: null,
       accept: "text/event-stream",
     });
+    yield* this.#events(response, signal);
+  }
+
+  async *#events(response: Response, signal: AbortSignal | undefined): AsyncGenerator<RunEvent> {
     if (!response.ok || !response.body) throw await failure(response);
     try {
       for await (const { data } of readEventStream(response.body)) {
@@ -201,7 +282,7 @@ export class GatewayClient {
   }
 
   async #send(method: string, path: string, call: Call = {}): Promise<Response> {
-    const { body, query = {}, signal, timeoutMs = this.#timeoutMs, accept = "application/json" } = call;
+    const { body, query = {}, signal, timeoutMs = this.#timeoutMs, accept = "application/json", key } = call;
     const url = new URL(this.gatewayUrl + path);
     for (const [name, value] of Object.entries(query))
       if (value !== undefined) url.searchParams.set(name, String(value));
@@ -216,6 +297,7 @@ export class GatewayClient {
           "user-agent": this.#userAgent,
           ...(this.#token && { authorization: `Bearer ${this.#token}` }),
           ...(body !== undefined && { "content-type": "application/json" }),
+          ...(key !== undefined && { "idempotency-key": key }),
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
         ...(signals.length > 0 && { signal: AbortSignal.any(signals) }),
@@ -231,6 +313,10 @@ export class GatewayClient {
 
 function sessionPath(id: string, rest = ""): string {
   return `/v2/sessions/${encodeURIComponent(id)}${rest}`;
+}
+
+function runPath(sessionId: string, runId: string, rest = ""): string {
+  return sessionPath(sessionId, `/runs/${encodeURIComponent(runId)}${rest}`);
 }
 
 function checkedUrl(text: string): string {

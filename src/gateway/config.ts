@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { parse } from "../protocol/parse.js";
+import { DEFAULT_GRACE_MS } from "../protocol/run-limits.js";
+import { graceFromEnv } from "../util/duration.js";
 import { LOG_LEVELS } from "../util/logger.js";
 import { cerverPaths, type Env } from "../util/paths.js";
 
@@ -26,6 +28,13 @@ export const GatewayConfig = z.strictObject({
     .transform((url) => url.replace(/\/+$/, ""))
     .optional()
     .describe("The address people and relays reach this gateway under, when it is behind a proxy."),
+  runGraceMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(DEFAULT_GRACE_MS)
+    .describe("Milliseconds that the caller of a run is kept waiting for a machine whose link broke."),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
 });
 export type GatewayConfig = z.infer<typeof GatewayConfig>;
@@ -37,6 +46,7 @@ export function gatewayConfig(given: GatewayConfigInput, env: Env): GatewayConfi
     dataDir: cerverPaths(env).data,
     ...(env.CERVER_DATABASE_URL && { databaseUrl: env.CERVER_DATABASE_URL }),
     ...(env.CERVER_PUBLIC_URL && { publicUrl: env.CERVER_PUBLIC_URL }),
+    ...graceFromEnv(env),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });

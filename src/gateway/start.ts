@@ -64,8 +64,17 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const providers = providerRegistry([p69Provider((id, request) => hub.fetch(id, request))]);
     const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
     let publicUrl = config.publicUrl ?? "";
-    const sessions = new Sessions({ db, computes, providers, catalog, gatewayUrl: () => publicUrl, logger });
-    await sessions.records.settleAbandoned();
+    const sessions = new Sessions({
+      db,
+      computes,
+      providers,
+      catalog,
+      gatewayUrl: () => publicUrl,
+      runGraceMs: config.runGraceMs,
+      logger,
+    });
+    await sessions.records.loseAll();
+    await sessions.keys.forgetUnanswered();
 
     const app = createGatewayApp({
       sessions,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { RunOutput, RunRequest, RunStatus } from "./runs.js";
+import { KillReceipt, RunOutput, RunRequest, RunStatus } from "./runs.js";
 import { Metadata } from "./sessions.js";
 
 /** The longest file that travels through the API, in bytes of its content. */
@@ -41,9 +41,43 @@ export const SandboxRunAnswer = z.looseObject({
   stdout_bytes: z.number().int(),
   stderr_bytes: z.number().int(),
   truncated: z.boolean(),
+  end_reason: z.string().optional(),
+  receipt: KillReceipt.optional(),
   cwd: z.string().optional(),
 });
 export type SandboxRunAnswer = z.infer<typeof SandboxRunAnswer>;
+
+/** Path prefix of the runs that a relay keeps, below {@link PROVIDER_PATH}. Public relays have no such thing. */
+export const KEPT_RUNS_PATH = `${PROVIDER_PATH}/runs`;
+
+/** What a relay knows of one run. */
+export const KeptRun = z.looseObject({
+  run_id: z.string(),
+  sandbox_id: z.string(),
+  status: RunStatus,
+  pid: z.number().int().nullable(),
+  started_at: z.number().describe("Milliseconds since 1970, by the clock of that machine."),
+  ended_at: z.number().nullable(),
+  exit_code: z.number().int().nullable(),
+  signal: z.string().nullable(),
+  duration_ms: z.number().nullable(),
+  stdout_bytes: z.number().int(),
+  stderr_bytes: z.number().int(),
+  end_reason: z.string().nullable(),
+  receipt: KillReceipt.optional(),
+  /** The ends of the output of a run that has ended, as the transcript keeps them. */
+  output: RunOutput.pick({
+    stdout: true,
+    stderr: true,
+    stdout_encoding: true,
+    stderr_encoding: true,
+  }).optional(),
+});
+export type KeptRun = z.infer<typeof KeptRun>;
+
+/** Body and answer of `POST .../runs/lookup`: runs that are not in the answer never began on this machine. */
+export const LookupRequest = z.strictObject({ run_ids: z.array(z.string().max(128)).max(1000) });
+export const LookupAnswer = z.looseObject({ runs: z.array(KeptRun) });
 
 /** The header by which our relay says that its run events are this package's {@link RunEvent}s. */
 export const RUN_EVENTS_HEADER = "x-cerver-run-events";

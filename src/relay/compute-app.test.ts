@@ -7,48 +7,30 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { silentLogger } from "../util/logger.js";
-import { createComputeApp } from "./compute-app.js";
-import { Sandboxes } from "./host/sandboxes.js";
+import { openCompute } from "../../test/compute.js";
 
 const BASE = "/api/cerver/provider/sandboxes";
 let folder: string;
-let sandboxes: Sandboxes;
-let app: ReturnType<typeof createComputeApp>;
+let compute: Awaited<ReturnType<typeof openCompute>>;
 let id: string;
 let work: string;
 
-const open = () =>
-  Sandboxes.open({
-    stateDir: join(folder, "state"),
-    hostEnv: { PATH: process.env.PATH!, HOME: folder },
-    allowDirs: [],
-    maxRuns: 8,
-    graceMs: 300,
-  });
-const make = () =>
-  createComputeApp({
-    sandboxes,
-    facts: { hostname: "h", capabilities: {}, metadata: {} },
-    label: "h",
-    logger: silentLogger,
-  });
+const open = () => openCompute(join(folder, "state"), { HOME: folder });
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "cerver-relay-"));
-  sandboxes = await open();
-  app = make();
+  compute = await open();
   const { body } = await call("POST", BASE, { metadata: { env: { FROM_SESSION: "yes" } } });
   id = body.sandbox_id;
   work = body.metadata.cwd;
 });
 afterAll(async () => {
-  await sandboxes.endRuns();
+  await compute.close();
   await rm(folder, { recursive: true, force: true });
 });
 
 async function call(method: string, path: string, body?: unknown): Promise<{ status: number; body: any }> {
-  const response = await app.fetch(
+  const response = await compute.app.fetch(
     new Request(`http://compute${path}`, {
       method,
       ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
@@ -123,7 +105,7 @@ describe("files", () => {
     const secret = join(folder, "swapped-secret.txt");
     await writeFile(secret, "SECRET");
     const code = `while :; do echo fine > swap.tmp; mv swap.tmp swap; ln -sf ${secret} swap.link; mv swap.link swap; done`;
-    const run = app.fetch(
+    const run = compute.app.fetch(
       new Request(`http://compute${BASE}/${id}/run`, {
         method: "POST",
         body: JSON.stringify({ code, timeout: 2 }),
@@ -245,9 +227,8 @@ describe("sandboxes", () => {
   test("keep their state and their files when the relay starts again", async () => {
     await call("PUT", `${BASE}/${id}/state`, { step: 3, nested: { deep: [1] } });
     await put("kept.txt", "kept");
-    await sandboxes.endRuns();
-    sandboxes = await open();
-    app = make();
+    await compute.close();
+    compute = await open();
     expect((await call("GET", `${BASE}/${id}/state`)).body.state).toEqual({ step: 3, nested: { deep: [1] } });
     expect(
       (await call("POST", `${BASE}/${id}/run`, { code: "cat kept.txt; echo $FROM_SESSION" })).body.stdout,

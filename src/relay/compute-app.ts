@@ -1,15 +1,18 @@
 import { Hono } from "hono";
-import type { z } from "zod";
+import { z } from "zod";
 import { CerverError } from "../protocol/errors.js";
 import { newId } from "../protocol/ids.js";
 import { parse } from "../protocol/parse.js";
+import { MAX_STDIN_LENGTH } from "../protocol/run-limits.js";
+import { OutputQuery, StreamQuery, timeoutOf } from "../protocol/runs.js";
 import {
   CreateSandboxRequest,
   FileEncoding,
   InstallRequest,
+  KEPT_RUNS_PATH,
+  LookupRequest,
   PROVIDER_PATH,
   RUN_EVENTS_HEADER,
-  type SandboxRunAnswer,
   SandboxRunRequest,
   SandboxState,
   WriteFileRequest,
@@ -17,30 +20,47 @@ import {
 import { knownBody, withKnownBody } from "../tunnel/known-body.js";
 import { INLINE_BODY_BYTES } from "../tunnel/wire.js";
 import type { Logger } from "../util/logger.js";
+import type { Command } from "./host/command.js";
 import type { HostFacts } from "./host/facts.js";
 import { readSandboxFile, writeSandboxFile } from "./host/files.js";
-import { OutputCollector } from "./host/output-collector.js";
 import { installCommand } from "./host/packages.js";
-import type { Run } from "./host/run.js";
-import type { Sandboxes } from "./host/sandboxes.js";
-import { runEventStream } from "./run-events.js";
+import type { Sandbox, Sandboxes } from "./host/sandboxes.js";
+import type { RunOrder, RunState } from "./keeper/messages.js";
+import type { FollowHandlers, KeeperClient } from "./keeper-client.js";
+import { collectAnswer, isLinkLost, keptRun } from "./run-answer.js";
+import type { RunEnds } from "./run-ends.js";
+import { type EventStream, runEventStream } from "./run-events.js";
+import { outputStream } from "./run-output.js";
 
 /** The largest body this surface reads, in bytes: a file of the largest size in base64, and what surrounds it. */
 const MAX_BODY_BYTES = 96 * 1024 * 1024;
 
+const StreamFrom = StreamQuery;
+const OutputFrom = OutputQuery.extend({
+  from: z.coerce.number().int().min(0).default(0),
+  until: z.coerce.number().int().min(0).optional(),
+});
+const StdinQuery = z.object({
+  offset: z.coerce.number().int().min(0).optional(),
+  close: z.enum(["0", "1"]).default("0"),
+});
+
 export interface ComputeAppDeps {
   sandboxes: Sandboxes;
+  keeper: KeeperClient;
+  /** The runs that end without anybody who waits for them here. */
+  ends: RunEnds;
   facts: HostFacts;
   label: string;
   logger: Logger;
 }
 
 /** The p69 provider surface as this host serves it (contract section 4.4). */
-export function createComputeApp({ sandboxes, facts, label, logger }: ComputeAppDeps) {
+export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger }: ComputeAppDeps) {
   const app = new Hono();
   const at = `${PROVIDER_PATH}/sandboxes`;
 
-  app.get(PROVIDER_PATH, () =>
+  app.get(PROVIDER_PATH, async () =>
     answer({
       provider: "cerver_local_provider",
       label,
@@ -48,7 +68,7 @@ export function createComputeApp({ sandboxes, facts, label, logger }: ComputeApp
       status: "ready",
       machine_name: facts.hostname,
       capabilities: facts.capabilities,
-      runs: sandboxes.liveRuns,
+      runs: (await keeper.live()).length,
       sandboxes: sandboxes.size,
     }),
   );
@@ -56,6 +76,7 @@ export function createComputeApp({ sandboxes, facts, label, logger }: ComputeApp
   app.post(at, async (c) => {
     const request = await body(c.req.raw, CreateSandboxRequest);
     const sandbox = await sandboxes.create(request);
+    await keeper.prepare(sandbox);
     return answer({
       sandbox_id: sandbox.id,
       remote_sandbox_id: sandbox.id,
@@ -75,34 +96,89 @@ export function createComputeApp({ sandboxes, facts, label, logger }: ComputeApp
 
   app.post(`${at}/:id/run`, async (c) => {
     const request = await body(c.req.raw, SandboxRunRequest);
-    const run = await start(request, c.req.param("id"));
-    return collected(run, c.req.raw.signal);
+    const sandbox = sandboxes.get(c.req.param("id"));
+    const order = await orderOf(sandbox, request);
+    return collected(startAndFollow(sandbox, order, inputOf(request)), c.req.raw.signal);
   });
 
   app.post(`${at}/:id/run/stream`, async (c) => {
     const request = await body(c.req.raw, SandboxRunRequest);
     const sandbox = sandboxes.get(c.req.param("id"));
-    const run = await start(request, sandbox.id);
-    // The asker may have gone while the process was starting.
-    cancelWhenAborted(run, c.req.raw.signal);
-    return new Response(runEventStream(run, request.runtime, sandbox.folder), {
-      headers: {
-        "content-type": "text/event-stream",
-        "cache-control": "no-cache, no-transform",
-        "x-accel-buffering": "no",
-        [RUN_EVENTS_HEADER]: "1",
-      },
+    const order = await orderOf(sandbox, request);
+    const stream = await runEventStream({
+      offsets: { stdout: 0, stderr: 0 },
+      start: () => ({ runtime: request.runtime, cwd: order.cwd }),
+      open: (handlers) => keeper.startAndFollow(sandbox, order, inputOf(request), handlers),
     });
+    return eventResponse(stream, c.req.raw.signal);
+  });
+
+  /** A run of its own: answers when it has begun. */
+  app.post(`${at}/:id/runs`, async (c) => {
+    const request = await body(c.req.raw, SandboxRunRequest);
+    const sandbox = sandboxes.get(c.req.param("id"));
+    const order = await orderOf(sandbox, { ...request, background: true });
+    return answer(withoutBackground(await keeper.start(sandbox, order, inputOf(request))));
   });
 
   app.post(`${at}/:id/install`, async (c) => {
     const { timeout, run_id: runId, ...install } = await body(c.req.raw, InstallRequest);
-    const run = await sandboxes.get(c.req.param("id")).start({
-      runId: runId ?? newId("run"),
+    const sandbox = sandboxes.get(c.req.param("id"));
+    const order = {
+      ...(await orderOf(sandbox, { run_id: runId, timeout })),
       command: installCommand(install),
-      timeoutMs: timeout * 1000,
+    };
+    return collected(startAndFollow(sandbox, order, undefined), c.req.raw.signal);
+  });
+
+  app.post(`${KEPT_RUNS_PATH}/lookup`, async (c) => {
+    const { run_ids } = await body(c.req.raw, LookupRequest);
+    const states = await keeper.states(run_ids);
+    const runs = await Promise.all(
+      states.map((state) => keptRun(state, follow(state.run_id), c.req.raw.signal)),
+    );
+    return answer({ runs });
+  });
+
+  /** One line of JSON for each run that ends without anybody who waits for it here. */
+  app.get(
+    `${KEPT_RUNS_PATH}/ends`,
+    (c) => new Response(ends.stream(c.req.raw.signal), { headers: STREAM_HEADERS }),
+  );
+
+  /** Waits for the end of a run that was started before. */
+  app.get(`${KEPT_RUNS_PATH}/:id/answer`, (c) => collected(follow(c.req.param("id")), c.req.raw.signal));
+
+  app.get(`${KEPT_RUNS_PATH}/:id/stream`, async (c) => {
+    const { stdout_offset: stdout = 0, stderr_offset: stderr = 0 } = parse(StreamFrom, c.req.query());
+    const runId = c.req.param("id");
+    const [state] = await keeper.states([runId]);
+    const stream = await runEventStream({
+      offsets: { stdout, stderr },
+      start: undefined,
+      open: async (handlers) => ({
+        follow: await keeper.follow(runId, { offsets: { stdout, stderr } }, handlers),
+        state: state!,
+      }),
     });
-    return collected(run, c.req.raw.signal);
+    return eventResponse(stream, c.req.raw.signal);
+  });
+
+  app.get(`${KEPT_RUNS_PATH}/:id/output`, async (c) => {
+    const { stream, from, until } = parse(OutputFrom, c.req.query());
+    return outputStream(keeper, { runId: c.req.param("id"), stream, from, until, signal: c.req.raw.signal });
+  });
+
+  app.post(`${KEPT_RUNS_PATH}/:id/stdin`, async (c) => {
+    const { offset, close } = parse(StdinQuery, c.req.query());
+    const bytes = await readBytes(c.req.raw, MAX_STDIN_LENGTH);
+    const stdin_bytes = await keeper.stdin(c.req.param("id"), bytes, offset, close === "1");
+    return answer({ run_id: c.req.param("id"), stdin_bytes });
+  });
+
+  app.post(`${KEPT_RUNS_PATH}/:id/cancel`, async (c) => {
+    const state = await keeper.cancel(c.req.param("id"), "cancelled");
+    return answer(await keptRun(state, follow(state.run_id), c.req.raw.signal));
   });
 
   app.get(`${at}/:id/files`, async (c) => {
@@ -131,6 +207,8 @@ export function createComputeApp({ sandboxes, facts, label, logger }: ComputeApp
 
   app.delete(`${at}/:id`, async (c) => {
     const id = c.req.param("id");
+    // A sandbox that is unknown here may have left something with the keeper of an earlier relay.
+    await keeper.endSandbox(id);
     await sandboxes.delete(id);
     return answer({
       success: true,
@@ -155,64 +233,58 @@ export function createComputeApp({ sandboxes, facts, label, logger }: ComputeApp
   });
   return app;
 
-  function start(request: SandboxRunRequest, sandboxId: string): Promise<Run> {
-    return sandboxes.get(sandboxId).start({
-      runId: request.run_id ?? newId("run"),
-      command: { kind: request.runtime, code: request.code },
-      cwd: request.cwd,
-      envs: request.envs,
-      stdin: request.stdin,
-      timeoutMs: request.timeout * 1000,
-    });
+  function startAndFollow(sandbox: Sandbox, order: RunOrder, stdin: Uint8Array | undefined) {
+    return async (handlers: FollowHandlers) =>
+      (await keeper.startAndFollow(sandbox, order, stdin, handlers)).follow;
+  }
+
+  function follow(runId: string) {
+    return (handlers: FollowHandlers) => keeper.follow(runId, {}, handlers);
   }
 }
 
-/** Waits for a run and answers with what it printed, within bounds. */
-async function collected(run: Run, signal: AbortSignal): Promise<Response> {
-  const stdout = new OutputCollector();
-  const stderr = new OutputCollector();
-  const release = cancelWhenAborted(run, signal);
-  try {
-    const [end] = await Promise.all([run.ended, drain(run, stdout, stderr)]);
-    const [out, err] = [stdout.finish(), stderr.finish()];
-    return answer(
-      {
-        run_id: run.id,
-        success: end.status === "succeeded",
-        status: end.status,
-        exit_code: end.exitCode,
-        signal: end.signal,
-        stdout: out.text,
-        stderr: err.text,
-        ...(out.encoding && { stdout_encoding: out.encoding }),
-        ...(err.encoding && { stderr_encoding: err.encoding }),
-        duration_ms: Math.round(end.durationMs * 1000) / 1000,
-        stdout_bytes: out.bytes,
-        stderr_bytes: err.bytes,
-        truncated: out.truncated || err.truncated,
-      } satisfies SandboxRunAnswer,
-      200,
-      { [RUN_EVENTS_HEADER]: "1" },
-    );
-  } finally {
-    release();
-  }
+type OrderWish = Partial<SandboxRunRequest> & { command?: Command };
+
+async function orderOf(sandbox: Sandbox, request: OrderWish): Promise<RunOrder> {
+  const { run_id, code = "", runtime = "shell", cwd, envs = {}, background = false, stdin } = request;
+  return {
+    run_id: run_id ?? newId("run"),
+    sandbox_id: sandbox.id,
+    command: { kind: runtime, code },
+    cwd: cwd === undefined ? sandbox.folder : await sandbox.workingFolder(cwd),
+    envs,
+    timeout_ms: timeoutOf(request) * 1000,
+    background,
+    has_stdin: stdin !== undefined,
+    stdin_open: request.stdin_open ?? false,
+  };
 }
 
-async function drain(run: Run, stdout: OutputCollector, stderr: OutputCollector): Promise<void> {
-  const read = (pipe: Run["stdout"], into: OutputCollector) =>
-    new Promise<void>((resolve) => {
-      pipe.on("data", (chunk: Buffer) => into.push(chunk));
-      pipe.once("close", resolve);
-    });
-  await Promise.all([read(run.stdout, stdout), read(run.stderr, stderr)]);
+function inputOf({ stdin }: SandboxRunRequest): Uint8Array | undefined {
+  return stdin === undefined ? undefined : Buffer.from(stdin);
 }
 
-function cancelWhenAborted(run: Run, signal: AbortSignal): () => void {
-  const cancel = () => run.cancel();
-  if (signal.aborted) cancel();
-  else signal.addEventListener("abort", cancel, { once: true });
-  return () => signal.removeEventListener("abort", cancel);
+function withoutBackground({ background: _, ...state }: RunState) {
+  return state;
+}
+
+async function collected(
+  open: (handlers: FollowHandlers) => ReturnType<KeeperClient["follow"]>,
+  signal: AbortSignal,
+): Promise<Response> {
+  return answer(await collectAnswer(open, signal), 200, { [RUN_EVENTS_HEADER]: "1" });
+}
+
+const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
+
+function eventResponse({ body, leave }: EventStream, signal: AbortSignal): Response {
+  const onAbort = () => leave(isLinkLost(signal) ? "lost" : "gone");
+  signal.addEventListener("abort", onAbort, { once: true });
+  // The asker may have gone while the process was starting.
+  if (signal.aborted) onAbort();
+  return new Response(body, {
+    headers: { ...STREAM_HEADERS, "content-type": "text/event-stream", [RUN_EVENTS_HEADER]: "1" },
+  });
 }
 
 /** A JSON answer; a small one travels in one message with its head. */
@@ -240,16 +312,20 @@ async function body<S extends z.ZodType>(request: Request, schema: S): Promise<z
 }
 
 async function readText(request: Request): Promise<string> {
-  if (Number(request.headers.get("content-length") ?? Number.POSITIVE_INFINITY) <= MAX_BODY_BYTES)
-    return request.text();
+  return Buffer.from(await readBytes(request, MAX_BODY_BYTES)).toString("utf8");
+}
+
+async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
+  const known = knownBody(request);
+  if (known) return known;
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of (request.body ?? []) as unknown as AsyncIterable<Uint8Array>) {
     size += chunk.length;
-    if (size > MAX_BODY_BYTES) {
-      throw new CerverError("too_large", `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`);
+    if (size > limit) {
+      throw new CerverError("too_large", `The body is larger than ${Math.floor(limit / 1024 / 1024)} MiB.`);
     }
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }

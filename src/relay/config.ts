@@ -2,6 +2,8 @@ import { hostname } from "node:os";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { parse } from "../protocol/parse.js";
+import { DEFAULT_GRACE_MS } from "../protocol/run-limits.js";
+import { graceFromEnv } from "../util/duration.js";
 import { LOG_LEVELS } from "../util/logger.js";
 import { cerverPaths, type Env } from "../util/paths.js";
 
@@ -29,6 +31,13 @@ export const RelayConfig = z.strictObject({
     .describe("Folders that sessions may choose to work in."),
   allowEnv: z.array(z.string()).default([]).describe("Variables that runs get although they look secret."),
   graceMs: z.number().int().min(0).max(60_000).default(2_000).describe("Milliseconds between TERM and KILL."),
+  runGraceMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(DEFAULT_GRACE_MS)
+    .describe("Milliseconds that a foreground run goes on after its link broke, until somebody comes back."),
   heartbeatMs: z
     .number()
     .int()
@@ -53,6 +62,7 @@ export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {
     stateDir: paths.state,
     configDir: paths.config,
     hostEnv: { ...env },
+    ...graceFromEnv(env),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });

@@ -15,6 +15,8 @@ import { hostEnvironment } from "./host/environment.js";
 import { type HostFacts, hostFacts } from "./host/facts.js";
 import { Sandboxes } from "./host/sandboxes.js";
 import { Identity } from "./identity.js";
+import { KeeperClient } from "./keeper-client.js";
+import { RunEnds } from "./run-ends.js";
 
 export interface RelayDeps {
   credentials: CredentialStore;
@@ -23,6 +25,7 @@ export interface RelayDeps {
   /** Tells the person at the terminal what to do. */
   say(line: string): void;
   onState(state: ConnectionState): void;
+  /** Stops the relay; its reason may say `{leaveRuns: true}`, as {@link Relay.stop} takes it. */
   signal?: AbortSignal;
   logger?: Logger;
 }
@@ -32,8 +35,11 @@ export interface Relay {
   readonly computeId: string;
   /** Resolves after {@link stop}; rejects when the relay gave up for good, with what to do. */
   readonly done: Promise<void>;
-  /** Ends the link and every run. */
-  stop(): Promise<void>;
+  /** Ends the link and every run. With `leaveRuns` they go on, for the next relay of this machine. */
+  stop(options?: StopOptions): Promise<void>;
+}
+export interface StopOptions {
+  leaveRuns?: boolean;
 }
 
 /** Makes this host a compute: logs in, registers, connects, and reports that it is there. */
@@ -41,7 +47,11 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
   const logger = deps.logger ?? createLogger(config.logLevel);
   const lock = await lockState(config);
   const stop = new AbortController();
-  const onAbort = () => stop.abort();
+  let leaveRuns = false;
+  const onAbort = () => {
+    leaveRuns = (deps.signal?.reason as StopOptions | undefined)?.leaveRuns ?? false;
+    stop.abort();
+  };
   deps.signal?.addEventListener("abort", onAbort, { once: true });
   if (deps.signal?.aborted) onAbort();
   try {
@@ -50,11 +60,21 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       stateDir: config.stateDir,
       hostEnv: hostEnvironment(config.hostEnv, config.allowEnv),
       allowDirs: config.allowDirs,
-      maxRuns: config.maxRuns,
-      graceMs: config.graceMs,
     });
+    const ends = new RunEnds();
+    const keeper = new KeeperClient({
+      stateDir: config.stateDir,
+      env: hostEnvironment(config.hostEnv, config.allowEnv),
+      maxRuns: config.maxRuns,
+      runGraceMs: config.runGraceMs,
+      killGraceMs: config.graceMs,
+      logger,
+      onEnded: ({ run_id }) => ends.add(run_id),
+    });
+    // Runs that an earlier relay of this machine left are this one's now.
+    await keeper.adopt();
     const { computeId, token } = await register(config, deps, facts, stop.signal);
-    const app = createComputeApp({ sandboxes, facts, label: config.name, logger });
+    const app = createComputeApp({ sandboxes, keeper, ends, facts, label: config.name, logger });
 
     let connected!: () => void;
     const firstConnection = new Promise<void>((resolve) => {
@@ -78,7 +98,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       client,
       computeId,
       facts,
-      sandboxes,
+      { sandboxes, keeper },
       config.heartbeatMs,
       stop.signal,
       logger,
@@ -86,7 +106,9 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
     const done = serving.finally(async () => {
       stop.abort();
       deps.signal?.removeEventListener("abort", onAbort);
-      await Promise.all([sandboxes.endRuns(), reporting]);
+      if (leaveRuns) keeper.close();
+      else await keeper.endAll();
+      await reporting;
       await lock.release();
     });
     done.catch(() => {});
@@ -94,7 +116,8 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
     return {
       computeId,
       done,
-      stop: async () => {
+      stop: async (options = {}) => {
+        leaveRuns = options.leaveRuns ?? false;
         stop.abort();
         await done.catch(() => {});
       },
@@ -176,7 +199,7 @@ async function reportPresence(
   client: GatewayClient,
   computeId: string,
   facts: HostFacts,
-  sandboxes: Sandboxes,
+  { sandboxes, keeper }: { sandboxes: Sandboxes; keeper: KeeperClient },
   intervalMs: number,
   signal: AbortSignal,
   logger: Logger,
@@ -189,7 +212,7 @@ async function reportPresence(
         computeId,
         {
           status: "online",
-          metadata: { ...facts.metadata, runs: sandboxes.liveRuns, sandboxes: sandboxes.size },
+          metadata: { ...facts.metadata, runs: (await keeper.live()).length, sandboxes: sandboxes.size },
         },
         signal,
       );

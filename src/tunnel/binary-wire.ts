@@ -281,7 +281,11 @@ export class BinaryWire implements Wire {
     const { code, message } = reason.success
       ? reason.data
       : { code: "cancelled", message: "The peer ended this." };
-    this.#finish(stream, cancelError(code, message));
+    // Who serves hears that the asker has gone; who asks hears why there is no answer.
+    this.#finish(
+      stream,
+      stream.request ? new DOMException(message, "AbortError") : cancelError(code, message),
+    );
   }
 
   #onHello(frame: Frame): void {

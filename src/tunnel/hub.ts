@@ -4,6 +4,8 @@ import type { Channel } from "./channel.js";
 
 /** All of a gateway's ends: which channel serves which compute. */
 export class TunnelHub {
+  /** Told when a compute's relay has come or gone. */
+  onChange: (computeId: string, online: boolean) => void = () => {};
   readonly #channels = new Map<string, Channel>();
 
   /** Gives a compute its channel. One that served it before is closed: the newest relay is the one that is there. */
@@ -12,8 +14,11 @@ export class TunnelHub {
     this.#channels.set(computeId, channel);
     before?.close(CLOSE.replaced, "another relay connected for this compute");
     channel.closed.then(() => {
-      if (this.#channels.get(computeId) === channel) this.#channels.delete(computeId);
+      if (this.#channels.get(computeId) !== channel) return;
+      this.#channels.delete(computeId);
+      this.onChange(computeId, false);
     });
+    this.onChange(computeId, true);
   }
 
   /** Whether the compute's relay is connected and not overdue. */

@@ -29,7 +29,10 @@ export const relayCommand = (context: CliContext) =>
       const { gatewayUrl, token, tokenFrom } = await context.gateway(options.gateway);
       const given = await givenToken(context, tokenFrom === "env" ? token : undefined);
       const abort = new AbortController();
-      const stopped = untilStopped(context).then(() => abort.abort());
+      // Ctrl-C ends this machine's runs; what stops a service leaves them to the next relay, which finds them again.
+      void untilStopped(context).then((signal) =>
+        abort.abort({ leaveRuns: signal !== "SIGINT" && !context.process.send }),
+      );
       const report = reporter(context, abort);
       report.begins(gatewayUrl);
       const relay = await startRelay(
@@ -57,10 +60,9 @@ export const relayCommand = (context: CliContext) =>
         throw report.failed(error);
       });
       report.ready(relay.computeId);
-      await Promise.race([stopped, relay.done]).catch((error: unknown) => {
+      await relay.done.catch((error: unknown) => {
         throw report.failed(error);
       });
-      await relay.stop();
       context.process.exit(0);
     });
 
@@ -91,7 +93,8 @@ function reporter({ process, out }: CliContext, abort: AbortController) {
       failed: (error: unknown) => error,
     };
   }
-  process.on("disconnect", () => abort.abort());
+  // The other process died: what runs here is found again by the next one, or ends in its time.
+  process.on("disconnect", () => abort.abort({ leaveRuns: true }));
   return {
     begins: () => {},
     say: (line: string) => tell({ type: "say", line }),

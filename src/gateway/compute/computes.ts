@@ -21,12 +21,64 @@ export class Computes {
   readonly #db: Database;
   readonly #hub: TunnelHub;
   readonly #now: () => number;
+  readonly #listeners = new Set<(computeId: string, online: boolean) => void>();
 
   constructor({ db, hub, now = Date.now }: ComputesDeps) {
     this.#db = db;
     this.#hub = hub;
     this.#now = now;
     this.presence = new Presence(now);
+    hub.onChange = (computeId, online) => {
+      if (online) this.presence.connected(computeId);
+      else this.presence.disconnected(computeId);
+      for (const listener of this.#listeners) listener(computeId, online);
+    };
+  }
+
+  /** Hears of each compute that comes or goes. */
+  onPresence(listener: (computeId: string, online: boolean) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  isOnline(computeId: string): boolean {
+    return this.#hub.isOnline(computeId);
+  }
+
+  /** Whether a compute's relay is one of the public system, which keeps no runs beyond their request. */
+  isPublic(computeId: string): boolean {
+    return this.#hub.channel(computeId)?.level === 1;
+  }
+
+  /** Hears once when a compute that is there has gone. */
+  onceGone(computeId: string, gone: () => void): void {
+    const listener = (id: string, online: boolean) => {
+      if (id !== computeId || online) return;
+      this.#listeners.delete(listener);
+      gone();
+    };
+    this.#listeners.add(listener);
+    if (!this.#hub.isOnline(computeId)) listener(computeId, false);
+  }
+
+  /** Waits until a compute is there: false when it was not in time, or when nobody waits any more. */
+  whenOnline(computeId: string, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return Promise.resolve(false);
+    if (this.#hub.isOnline(computeId)) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const finish = (online: boolean) => {
+        clearTimeout(timer);
+        this.#listeners.delete(listener);
+        signal.removeEventListener("abort", onAbort);
+        resolve(online);
+      };
+      const timer = setTimeout(() => finish(false), timeoutMs);
+      const onAbort = () => finish(false);
+      const listener = (id: string, online: boolean) => {
+        if (id === computeId && online) finish(true);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#listeners.add(listener);
+    });
   }
 
   /**

@@ -3,6 +3,7 @@ import type {
   CreateSandboxRequest,
   FileEncoding,
   InstallRequest,
+  KeptRun,
   SandboxRunRequest,
   WriteFileRequest,
 } from "../../protocol/sandbox.js";
@@ -43,3 +44,43 @@ export interface CerverInterface {
   setState(record: SandboxRecord, state: Record<string, unknown>, env: ProviderEnv): Promise<Response>;
   deleteSandbox(record: SandboxRecord, env: ProviderEnv): Promise<Response>;
 }
+
+/** One run that a provider keeps. */
+export interface RunRef {
+  computeId: string;
+  runId: string;
+}
+
+/**
+ * What a provider can do beyond the contract when its runs outlive the request that started them: they are found again
+ * by id, followed from any byte, and their end is told from a wait status only.
+ */
+export interface DurableRuns {
+  /** Starts a run of its own; an id starts one run, however often it is sent. */
+  start(record: SandboxRecord, request: SandboxRunRequest, env: ProviderEnv): Promise<KeptRun>;
+  /** What is known of these runs. One that is not in the answer never began. */
+  lookup(runIds: readonly string[], env: ProviderEnv): Promise<KeptRun[]>;
+  /** Waits for the end of a run: a `SandboxRunAnswer`. */
+  answer(ref: RunRef, env: ProviderEnv): Promise<Response>;
+  /** Server-sent `RunEvent`s from these offsets on. */
+  stream(ref: RunRef, offsets: { stdout: number; stderr: number }, env: ProviderEnv): Promise<Response>;
+  /** Raw bytes; the headers `x-cerver-output-from`, `-until` and `-bytes` say which. `until` is not included. */
+  output(
+    ref: RunRef,
+    range: { stream: "stdout" | "stderr"; from: number; until: number | undefined },
+    env: ProviderEnv,
+  ): Promise<Response>;
+  /** Gives input: a `StdinAnswer`. */
+  stdin(
+    ref: RunRef,
+    input: { bytes: Uint8Array; offset: number | undefined; close: boolean },
+    env: ProviderEnv,
+  ): Promise<Response>;
+  /** Ends a run's processes, and tells what became of it, with a receipt. */
+  cancel(ref: RunRef, env: ProviderEnv): Promise<KeptRun>;
+  /** A line of JSON `{run_id}` for each run that ends without anybody who waits for it; an empty line first. */
+  ends(env: ProviderEnv): Promise<Response>;
+}
+
+/** An adapter: the contract, and durable runs where the provider has them. */
+export type ProviderAdapter = CerverInterface & { readonly durable?: DurableRuns };

@@ -1,9 +1,9 @@
 import type { ProviderName } from "../../protocol/providers.js";
-import type { CerverInterface } from "./contract.js";
+import type { ProviderAdapter } from "./contract.js";
 
 /** Provider name → adapter. Being here makes a provider runnable. */
-export type ProviderRegistry = ReadonlyMap<ProviderName, CerverInterface>;
+export type ProviderRegistry = ReadonlyMap<ProviderName, ProviderAdapter>;
 
-export function providerRegistry(adapters: readonly CerverInterface[]): ProviderRegistry {
+export function providerRegistry(adapters: readonly ProviderAdapter[]): ProviderRegistry {
   return new Map(adapters.map((adapter) => [adapter.providerName, adapter]));
 }

@@ -18,6 +18,7 @@ import { homePages } from "./pages/home.js";
 import { pageHeaders } from "./pages/layout.js";
 import { signinPages } from "./pages/signin.js";
 import { STYLE } from "./pages/style.js";
+import { accountRunRoutes } from "./routes/account-runs.js";
 import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { keyRoutes } from "./routes/keys.js";
@@ -61,6 +62,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
   for (const base of ["/v2", "/gateway"]) {
     app.use(`${base}/*`, authenticate(deps));
     app.route(`${base}/sessions`, sessionRoutes(deps));
+    app.route(`${base}/runs`, accountRunRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));
   }

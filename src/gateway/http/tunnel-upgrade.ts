@@ -56,10 +56,8 @@ export function acceptTunnels(server: Server, deps: TunnelUpgradeDeps): { close(
             software: deps.software,
           });
           deps.hub.attach(computeId, channel);
-          deps.computes.presence.connected(computeId);
           logger.info({ level }, "relay connected");
           channel.closed.then(({ code, reason }) => {
-            if (!deps.hub.isOnline(computeId)) deps.computes.presence.disconnected(computeId);
             logger.info({ code, reason }, "relay disconnected");
           });
         });

@@ -26,6 +26,24 @@ export function query<S extends z.ZodType>(schema: S) {
   return validator("query", (value): z.output<S> => parse(schema, value));
 }
 
+/** The `Idempotency-Key` of a request, if it has one (draft-ietf-httpapi-idempotency-key-header-07). */
+export function idempotencyKey(c: Context): string | undefined {
+  const key = c.req.header("idempotency-key");
+  if (key === undefined || /^[\x21-\x7e]{1,255}$/.test(key)) return key;
+  throw new CerverError(
+    "invalid_request",
+    "Idempotency-Key: it has to be 1 to 255 printable characters without spaces.",
+    {
+      hint: "A UUID does well.",
+    },
+  );
+}
+
+/** The body as bytes, whatever its type. */
+export async function readBody(c: Context, limit: number): Promise<Buffer> {
+  return readBytes(c, limit);
+}
+
 async function readJson(c: Context): Promise<unknown> {
   const text = await readText(c);
   if (text === "") return {};
@@ -46,8 +64,12 @@ async function readJson(c: Context): Promise<unknown> {
 
 /** The body as Node's server has it: a web stream around it would cost more than all the rest of a small request. */
 async function readText(c: Context): Promise<string> {
+  return (await readBytes(c, MAX_BODY_BYTES)).toString("utf8");
+}
+
+async function readBytes(c: Context, limit: number): Promise<Buffer> {
   const { incoming } = c.env as HttpBindings;
-  if (Number(incoming.headers["content-length"] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+  if (Number(incoming.headers["content-length"] ?? 0) > limit) throw tooLarge(limit);
   const chunks: Buffer[] = [];
   let size = 0;
   return new Promise((resolve, reject) => {
@@ -56,19 +78,17 @@ async function readText(c: Context): Promise<string> {
     if (incoming.destroyed) return gone();
     incoming.on("data", (chunk: Buffer) => {
       size += chunk.length;
-      if (size > MAX_BODY_BYTES) reject(tooLarge());
+      if (size > limit) reject(tooLarge(limit));
       else chunks.push(chunk);
     });
-    incoming.once("end", () =>
-      resolve((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString("utf8")),
-    );
+    incoming.once("end", () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
     incoming.once("close", gone);
     incoming.once("error", reject);
   });
 }
 
-function tooLarge(): CerverError {
-  return new CerverError("too_large", `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`, {
+function tooLarge(limit: number): CerverError {
+  return new CerverError("too_large", `The body is larger than ${Math.floor(limit / 1024 / 1024)} MiB.`, {
     hint: "Send less at once; large data belongs in a file of the sandbox.",
   });
 }

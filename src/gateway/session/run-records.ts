@@ -1,18 +1,23 @@
 import { sql } from "kysely";
-import type { RunRequest } from "../../protocol/runs.js";
+import { type ListRunsQuery, type RunList, RunRequest, timeoutOf } from "../../protocol/runs.js";
+import type { NewTranscriptEntry } from "../../protocol/transcript.js";
 import type { Logger } from "../../util/logger.js";
 import type { Database } from "../store/schema.js";
+import { runNotFound, type StoredRun, toRunRecord, withoutSecrets } from "./run-record.js";
 import { type RunOutcome, runCall, runResult } from "./run-transcript.js";
+import { decodeCursor, encodeCursor } from "./session-cursor.js";
 import type { Session } from "./session-record.js";
 import type { Transcripts } from "./transcripts.js";
 
 /** A run as the record knows it. */
 export interface RecordedRun {
   id: string;
-  session: Session;
+  session: Pick<Session, "id" | "account_id" | "compute_id">;
   request: RunRequest;
   streamed: boolean;
   startedAt: number;
+  /** Resolves when the run's row is there. */
+  begun?: Promise<void>;
 }
 
 /** How a run ended, and for a streamed one how long its stream took to open. */
@@ -29,7 +34,7 @@ export class RunRecords {
   readonly #db: Database;
   readonly #transcripts: Transcripts;
   readonly #logger: Logger;
-  /** Sessions with ended runs that are not on the record yet. */
+  /** Sessions with runs whose beginning or end is not on the record yet. */
   readonly #pending = new Map<string, Promise<void>>();
 
   constructor({ db, transcripts, logger }: RunRecordsDeps) {
@@ -38,79 +43,225 @@ export class RunRecords {
     this.#logger = logger;
   }
 
-  /** Runs that an earlier gateway process left open have an unknown outcome. To be called once, at start. */
-  async settleAbandoned(): Promise<void> {
+  /** Runs that an earlier gateway process left open are out of reach until their machine is. To be called once, at start. */
+  async loseAll(): Promise<void> {
     await this.#db
       .updateTable("runs")
-      .set({ status: "lost", ended_at: Date.now() })
-      .where("status", "=", "running")
+      .set({ status: "lost", lost_since: sql<number>`coalesce(lost_since, ${Date.now()})` })
+      .where("ended_at", "is", null)
       .execute();
   }
 
-  /** Resolves when the runs that have ended are on the record, of one session or of all. */
+  /** The machine of these runs is out of reach. */
+  async lose(computeId: string): Promise<void> {
+    await this.#db
+      .updateTable("runs")
+      .set({ status: "lost", lost_since: Date.now() })
+      .where("compute_id", "=", computeId)
+      .where("ended_at", "is", null)
+      .where("status", "in", ["queued", "running"])
+      .execute();
+  }
+
+  /** The machine has this run, and it is under way. */
+  async found(runId: string): Promise<void> {
+    await this.#db
+      .updateTable("runs")
+      .set({
+        status: "running",
+        lost_since: null,
+        confirmed_at: sql<number>`coalesce(confirmed_at, ${Date.now()})`,
+      })
+      .where("id", "=", runId)
+      .where("ended_at", "is", null)
+      .execute();
+  }
+
+  /** The run shall be cancelled once its machine can be asked. */
+  async wantCancel(runId: string, reason: string): Promise<void> {
+    await this.#db
+      .updateTable("runs")
+      .set({ cancel_wanted: reason })
+      .where("id", "=", runId)
+      .where("ended_at", "is", null)
+      .execute();
+  }
+
+  /** Runs of a machine whose end is not known, oldest first. */
+  open(computeId: string): Promise<StoredRun[]> {
+    return this.#db
+      .selectFrom("runs")
+      .selectAll()
+      .where("compute_id", "=", computeId)
+      .where("ended_at", "is", null)
+      .orderBy("started_at")
+      .execute();
+  }
+
+  async byIds(ids: readonly string[]): Promise<StoredRun[]> {
+    if (ids.length === 0) return [];
+    return this.#db.selectFrom("runs").selectAll().where("id", "in", ids).execute();
+  }
+
+  /** A run of this session; anything else is not found. */
+  async get(session: Session, runId: string): Promise<StoredRun> {
+    await this.recorded(session.id);
+    const row = await this.#db
+      .selectFrom("runs")
+      .selectAll()
+      .where("id", "=", runId)
+      .where("session_id", "=", session.id)
+      .executeTakeFirst();
+    if (row) return row;
+    throw runNotFound(runId);
+  }
+
+  /** The session of one of the account's runs. */
+  async sessionOf(accountId: string, runId: string): Promise<string> {
+    await this.recorded();
+    const row = await this.#db
+      .selectFrom("runs")
+      .select("session_id")
+      .where("id", "=", runId)
+      .where("account_id", "=", accountId)
+      .executeTakeFirst();
+    if (row) return row.session_id;
+    throw runNotFound(runId);
+  }
+
+  /** A page of runs, newest first, of one session or of the account. */
+  async list(of: { sessionId: string } | { accountId: string }, query: ListRunsQuery): Promise<RunList> {
+    await this.recorded("sessionId" in of ? of.sessionId : undefined);
+    let rows = this.#db
+      .selectFrom("runs")
+      .selectAll()
+      .orderBy("started_at", "desc")
+      .orderBy("id", "desc")
+      .limit(query.limit + 1);
+    rows =
+      "sessionId" in of
+        ? rows.where("session_id", "=", of.sessionId)
+        : rows.where("account_id", "=", of.accountId);
+    if (query.status !== undefined) rows = rows.where("status", "=", query.status);
+    if (query.cursor !== undefined) {
+      const { createdAt, id } = decodeCursor(query.cursor);
+      rows = rows.where(({ eb, or, and }) =>
+        or([eb("started_at", "<", createdAt), and([eb("started_at", "=", createdAt), eb("id", "<", id)])]),
+      );
+    }
+    const found = await rows.execute();
+    const page = found.slice(0, query.limit);
+    const last = page.at(-1);
+    return {
+      runs: page.map(toRunRecord),
+      ...(found.length > query.limit &&
+        last && { next_cursor: encodeCursor({ created_at: last.started_at, id: last.id }) }),
+    };
+  }
+
+  /** Resolves when what has begun and ended is on the record, in one session or in all. */
   async recorded(sessionId?: string): Promise<void> {
     if (this.#pending.size === 0) return;
     const pending = sessionId === undefined ? [...this.#pending.values()] : [this.#pending.get(sessionId)];
     await Promise.all(pending);
   }
 
-  async begin({ id, session, request, streamed, startedAt }: RecordedRun): Promise<void> {
-    await this.#db
-      .insertInto("runs")
-      .values({
-        id,
-        session_id: session.id,
-        account_id: session.account_id,
-        compute_id: session.compute_id,
-        runtime: request.runtime,
-        status: "running",
-        streamed: Number(streamed),
-        started_at: startedAt,
-      })
-      .execute();
+  /** Puts a run on the record that is about to begin. With `call`, its call goes on the transcript at once. */
+  async begin({ id, session, request, streamed, startedAt }: RecordedRun, call = false): Promise<void> {
+    const row = {
+      id,
+      session_id: session.id,
+      account_id: session.account_id,
+      compute_id: session.compute_id,
+      runtime: request.runtime,
+      status: "queued",
+      streamed: Number(streamed),
+      background: Number(request.background ?? false),
+      request_json: JSON.stringify(withoutSecrets(request)),
+      timeout_ms: timeoutOf(request) * 1000,
+      started_at: startedAt,
+      on_transcript: Number(call),
+    };
+    if (!call) {
+      await this.#db
+        .insertInto("runs")
+        .values({ ...row, status: "running" })
+        .execute();
+      return;
+    }
+    await this.#db.transaction().execute(async (tx) => {
+      await tx.insertInto("runs").values(row).execute();
+      await this.#transcripts.appendWithin(tx, session.id, [runCall(id, request, startedAt)]);
+    });
+  }
+
+  /** {@link begin}, which whoever reads the session waits for, and the run does not. */
+  beginLater(run: RecordedRun): void {
+    // The run goes on its way first.
+    run.begun = new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.begin(run));
+    this.#later(run.session.id, run.begun);
   }
 
   /** Takes a run off the record that never ran. */
-  async discard({ id }: RecordedRun): Promise<void> {
-    await this.#db
-      .deleteFrom("runs")
-      .where("id", "=", id)
-      .execute()
-      .catch((error: unknown) =>
-        this.#logger.error({ err: error, run_id: id }, "a run could not be discarded"),
-      );
+  async discard(run: RecordedRun): Promise<void> {
+    try {
+      await run.begun;
+      await this.#db.deleteFrom("runs").where("id", "=", run.id).execute();
+    } catch (error) {
+      this.#logger.error({ err: error, run_id: run.id }, "a run could not be discarded");
+    }
   }
 
-  /** Puts a run on the record after its answer has left: whoever reads the session waits for it, the caller does not. */
+  /** Puts an end on the record after its answer has left: whoever reads the session waits for it, the caller does not. */
   endLater(run: RecordedRun, outcome: RecordedOutcome): void {
-    const { id } = run.session;
     const endedAt = Date.now();
-    const before = this.#pending.get(id);
-    const pending = new Promise<void>((resolve) => setImmediate(resolve))
-      .then(() => before)
-      .then(() => this.end(run, outcome, endedAt))
-      .finally(() => {
-        if (this.#pending.get(id) === pending) this.#pending.delete(id);
-      });
-    this.#pending.set(id, pending);
+    this.#later(
+      run.session.id,
+      new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.end(run, outcome, endedAt)),
+    );
   }
 
-  /** One transaction: the run's end, the session's counters, the two transcript entries. */
+  #later(sessionId: string, work: Promise<void>): void {
+    const before = this.#pending.get(sessionId);
+    const pending: Promise<void> = Promise.all([before, work])
+      .then(
+        () => {},
+        (error: unknown) =>
+          this.#logger.error({ err: error, session_id: sessionId }, "a run could not be recorded"),
+      )
+      .finally(() => {
+        if (this.#pending.get(sessionId) === pending) this.#pending.delete(sessionId);
+      });
+    this.#pending.set(sessionId, pending);
+  }
+
+  /**
+   * One transaction: the run's end, the session's counters, the transcript. A run that has ended stays as it is, so that
+   * whoever tells of an end first is the only one.
+   */
   async end(run: RecordedRun, outcome: RecordedOutcome, endedAt: number = Date.now()): Promise<void> {
     const { session, streamed } = run;
     try {
+      await run.begun;
       await this.#db.transaction().execute(async (tx) => {
-        await tx
+        const ended = await tx
           .updateTable("runs")
           .set({
             status: outcome.status,
             exit_code: outcome.exitCode,
+            signal: outcome.signal ?? null,
             stdout_bytes: outcome.stdout.bytes,
             stderr_bytes: outcome.stderr.bytes,
+            duration_ms: outcome.durationMs,
+            end_reason: outcome.endReason ?? null,
+            receipt_json: outcome.receipt ? JSON.stringify(outcome.receipt) : null,
             ended_at: endedAt,
           })
           .where("id", "=", run.id)
-          .execute();
+          .where("ended_at", "is", null)
+          .returning("on_transcript")
+          .executeTakeFirst();
+        if (!ended) return;
         await tx
           .updateTable("sessions")
           .set({
@@ -129,14 +280,58 @@ export class RunRecords {
           })
           .where("id", "=", session.id)
           .execute();
-        await this.#transcripts.appendWithin(tx, session.id, [
-          runCall(run.id, run.request, run.startedAt),
-          runResult(run.id, outcome),
-        ]);
+        const entries: NewTranscriptEntry[] = [runResult(run.id, outcome)];
+        if (ended.on_transcript === 0) entries.unshift(runCall(run.id, run.request, run.startedAt));
+        await this.#transcripts.appendWithin(tx, session.id, entries);
       });
     } catch (error) {
       // The run has happened: its answer is worth more than its record.
       this.#logger.error({ err: error, run_id: run.id }, "the end of a run could not be recorded");
     }
   }
+
+  /** Says on the transcript that nobody knows for now how a run ended: its caller has been told so. */
+  async noteLost(run: RecordedRun, why: string): Promise<void> {
+    const { session, id } = run;
+    try {
+      await run.begun;
+      await this.#db.transaction().execute(async (tx) => {
+        const open = await tx
+          .updateTable("runs")
+          .set({
+            status: "lost",
+            lost_since: sql<number>`coalesce(lost_since, ${Date.now()})`,
+            on_transcript: 1,
+          })
+          .where("id", "=", id)
+          .where("ended_at", "is", null)
+          .returning("on_transcript")
+          .executeTakeFirst();
+        if (!open) return;
+        await this.#transcripts.appendWithin(tx, session.id, [
+          runCall(id, run.request, run.startedAt),
+          runResult(id, unknownOutcome(why, Date.now() - run.startedAt)),
+        ]);
+      });
+    } catch (error) {
+      this.#logger.error({ err: error, run_id: id }, "a lost run could not be recorded");
+    }
+  }
+}
+
+/** A row as the run it is of. */
+export function recordedRun(row: StoredRun): RecordedRun {
+  const request = RunRequest.safeParse(JSON.parse(row.request_json ?? "{}"));
+  return {
+    id: row.id,
+    session: { id: row.session_id, account_id: row.account_id, compute_id: row.compute_id },
+    request: request.success ? request.data : RunRequest.parse({ code: "(not recorded)" }),
+    streamed: row.streamed === 1,
+    startedAt: row.started_at,
+  };
+}
+
+export function unknownOutcome(error: string, durationMs: number): RunOutcome {
+  const nothing = { head: "", bytes: 0 };
+  return { status: "lost", exitCode: null, durationMs, stdout: nothing, stderr: nothing, error };
 }

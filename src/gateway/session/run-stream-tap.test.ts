@@ -66,7 +66,7 @@ test("has no exit for a stream that was cut off", () => {
 
 test("does not hold a stream in memory that never ends an event", () => {
   const tap = new RunStreamTap();
-  for (let i = 0; i < 200; i++) tap.push(Buffer.alloc(64 * 1024, "x"));
-  tap.push(Buffer.concat([Buffer.from("\n\n"), encode([exit(0)])]));
-  expect(tap.exit).toMatchObject({ exit_code: 3 });
+  expect(() => {
+    for (let i = 0; i < 200; i++) tap.push(Buffer.alloc(64 * 1024, "x"));
+  }).toThrow(RangeError);
 });

@@ -4,6 +4,7 @@ import { MAX_TRANSCRIPT_OUTPUT, type TranscriptOutput } from "./run-transcript.j
 const END_OF_EVENT = Buffer.from("\n\n");
 const EVENT_FIELD = "event: ";
 const DATA_FIELD = "\ndata: ";
+const ID_FIELD = /^id: (\d{1,15}):(\d{1,15})$/m;
 
 /** More than any event of ours: a stream that never ends one is not held in memory. */
 const MAX_EVENT_BYTES = 4 * 1024 * 1024;
@@ -20,13 +21,17 @@ type Failure = Extract<RunEvent, { type: "error" }>;
 export class RunStreamTap {
   /** The run's own last word, from its wait status. */
   exit: Exit | undefined;
+  /** How far both streams have come, by the id of the last whole event. */
+  readonly offsets = { stdout: 0, stderr: 0 };
   /** The compute's word that it does not know how the run ended. */
   failure: Failure | undefined;
   readonly #streams = { stdout: new OutputTap(), stderr: new OutputTap() };
   #partial: Uint8Array[] = [];
 
-  push(chunk: Uint8Array): void {
+  /** Takes a chunk; returns the events that are whole now. What follows them waits for its other half. */
+  push(chunk: Uint8Array): Uint8Array[] {
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    const whole: Uint8Array[] = [];
     let from = 0;
     // An end of event can be split between two chunks: with a partial one before, look again over the seam.
     if (this.#partial.length > 0) {
@@ -34,18 +39,28 @@ export class RunStreamTap {
       const before = seam.length - bytes.length;
       const end = seam.indexOf(END_OF_EVENT, Math.max(0, before - 1));
       if (end < 0) {
-        this.#partial = seam.length > MAX_EVENT_BYTES ? [] : [seam];
-        return;
+        if (seam.length > MAX_EVENT_BYTES) throw new RangeError("an event of the run is too long");
+        this.#partial = [seam];
+        return whole;
       }
       this.#event(seam.subarray(0, end));
       this.#partial = [];
       from = end + END_OF_EVENT.length - before;
+      whole.push(seam.subarray(0, end + END_OF_EVENT.length));
     }
+    const start = from;
     for (let end = bytes.indexOf(END_OF_EVENT, from); end >= 0; end = bytes.indexOf(END_OF_EVENT, from)) {
       this.#event(bytes.subarray(from, end));
       from = end + END_OF_EVENT.length;
     }
+    if (from > start) whole.push(bytes.subarray(start, from));
     if (from < bytes.length) this.#partial = [bytes.subarray(from)];
+    return whole;
+  }
+
+  /** The stream broke and goes on from {@link offsets} in another: half an event is no event. */
+  rejoin(): void {
+    this.#partial = [];
   }
 
   /** What was printed, as far as the transcript keeps it. */
@@ -57,7 +72,13 @@ export class RunStreamTap {
   }
 
   #event(block: Buffer): void {
-    const name = eventName(block);
+    const head = block.toString("latin1", 0, 64);
+    const name = eventName(head);
+    const id = ID_FIELD.exec(head);
+    if (id) {
+      this.offsets.stdout = Number(id[1]);
+      this.offsets.stderr = Number(id[2]);
+    }
     if (name === "stdout" || name === "stderr") this.#streams[name].push(block);
     if (name !== "exit" && name !== "error") return;
     const event = parseEvent(block);
@@ -112,8 +133,7 @@ function outputText(block: Buffer, offset: number): { text: string; endsAt: numb
 }
 
 /** The name of an event block: the value of its first `event:` field, which stands in the first 64 bytes. */
-function eventName(block: Buffer): string | undefined {
-  const head = block.toString("latin1", 0, 64);
+function eventName(head: string): string | undefined {
   const at = head.indexOf(EVENT_FIELD);
   if (at < 0) return undefined;
   const end = head.indexOf("\n", at);

@@ -1,4 +1,4 @@
-import type { RunRequest, RunStatus } from "../../protocol/runs.js";
+import { type KillReceipt, type RunRequest, type RunStatus, timeoutOf } from "../../protocol/runs.js";
 import type { NewTranscriptEntry } from "../../protocol/transcript.js";
 
 /** How much of a run's code, and of each of its output streams, goes on the transcript, in characters. */
@@ -8,6 +8,9 @@ export const MAX_TRANSCRIPT_OUTPUT = 32_768;
 export interface RunOutcome {
   status: RunStatus;
   exitCode: number | null;
+  signal?: string | null | undefined;
+  endReason?: string | undefined;
+  receipt?: KillReceipt | undefined;
   durationMs: number;
   stdout: TranscriptOutput;
   stderr: TranscriptOutput;
@@ -25,7 +28,7 @@ export interface TranscriptOutput {
 
 /** The tool call that a run begins with. Values of environment variables stay out of it. */
 export function runCall(runId: string, request: RunRequest, at: number): NewTranscriptEntry {
-  const { code, runtime, timeout, cwd, envs, stdin } = request;
+  const { code, runtime, cwd, envs, stdin, background } = request;
   return {
     role: "assistant",
     kind: "tool_use",
@@ -35,7 +38,8 @@ export function runCall(runId: string, request: RunRequest, at: number): NewTran
     tool_name: runtime,
     tool_input: {
       code: cutMiddle(code, MAX_TRANSCRIPT_OUTPUT),
-      timeout,
+      timeout: timeoutOf(request),
+      ...(background && { background }),
       ...(cwd !== undefined && { cwd }),
       ...(envs !== undefined && { env_names: Object.keys(envs) }),
       ...(stdin !== undefined && { stdin_length: stdin.length }),

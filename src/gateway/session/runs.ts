@@ -1,18 +1,49 @@
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
-import type { RunAnswer, RunEvent, RunRequest, RunStatus } from "../../protocol/runs.js";
-import { SandboxRunAnswer } from "../../protocol/sandbox.js";
-import type { CerverInterface, ProviderEnv, SandboxRecord } from "../compute/contract.js";
+import {
+  type CancelAnswer,
+  hasEnded,
+  type KillReceipt,
+  type ListRunsQuery,
+  type RunAnswer,
+  type RunEvent,
+  type RunList,
+  type RunRecord,
+  type RunRequest,
+  type RunStatus,
+  timeoutOf,
+} from "../../protocol/runs.js";
+import { type KeptRun, SandboxRunAnswer } from "../../protocol/sandbox.js";
+import type { Logger } from "../../util/logger.js";
+import type { Computes } from "../compute/computes.js";
+import type {
+  DurableRuns,
+  ProviderAdapter,
+  ProviderEnv,
+  RunRef,
+  SandboxRecord,
+} from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
-import { outcomeOf, streamOutcome } from "./run-outcome.js";
-import type { RecordedRun, RunRecords } from "./run-records.js";
+import { keptOutcome, outcomeOf, streamOutcome } from "./run-outcome.js";
+import { type StoredRun, toRunRecord } from "./run-record.js";
+import { type RecordedRun, type RunRecords, recordedRun, unknownOutcome } from "./run-records.js";
 import { RunStreamTap } from "./run-stream-tap.js";
-import type { TranscriptOutput } from "./run-transcript.js";
 import type { Session } from "./session-record.js";
+
+/** How often a link may break under one caller before it is told that the outcome is unknown. */
+const MAX_REJOINS = 100;
+/** How long a machine may take to say what it knows of a run. */
+const LOOKUP_TIMEOUT_MS = 10_000;
+/** How long ending a run's processes may take: its grace, KILL, and the way there and back. */
+const CANCEL_TIMEOUT_MS = 90_000;
 
 export interface RunsDeps {
   providers: ProviderRegistry;
+  computes: Computes;
   records: RunRecords;
+  /** How long a caller is kept waiting for a machine whose link broke. */
+  graceMs: number;
+  logger: Logger;
 }
 
 /** A stream of server-sent run events, and how long it took to open. */
@@ -23,147 +54,619 @@ export interface OpenedStream {
   body: ReadableStream<Uint8Array>;
 }
 
-/** One execution on its way. */
+/** Which part of an output is wanted: `until` is not included. */
+export interface OutputRange {
+  stream: "stdout" | "stderr";
+  from: number;
+  until: number | undefined;
+}
+
+/** One execution that a caller waits for. */
 interface LiveRun extends RecordedRun {
-  /** Ends the run when its session is closed. */
+  /** Ends the waiting: the caller has gone, or the session was closed. */
   abort: AbortController;
 }
 
-/** Runs work in sessions, and sees to it that each run gets on the record. */
-export class Runs {
-  readonly #providers: ProviderRegistry;
-  readonly #records: RunRecords;
-  readonly #live = new Map<string, Set<LiveRun>>();
+interface Target {
+  provider: ProviderAdapter;
+  record: SandboxRecord;
+}
 
-  constructor({ providers, records }: RunsDeps) {
-    this.#providers = providers;
-    this.#records = records;
+/** Runs work in sessions, and sees to it that the end of each run gets on the record, and only its true end. */
+export class Runs {
+  readonly #deps: RunsDeps;
+  readonly #live = new Map<string, LiveRun>();
+  /** Runs under way, by session: those with a caller and those in the background. */
+  readonly #running = new Map<string, Set<string>>();
+
+  constructor(deps: RunsDeps) {
+    this.#deps = deps;
+    deps.computes.onPresence((computeId, online) => {
+      void (online ? this.#cameBack(computeId) : this.#wentAway(computeId)).catch((error: unknown) => {
+        deps.logger.error({ err: error, compute_id: computeId }, "runs could not be settled");
+      });
+    });
   }
 
   /** The sessions in which something runs now. */
   get runningSessions(): ReadonlySet<string> {
-    return new Set(this.#live.keys());
+    return new Set(this.#running.keys());
   }
 
   isRunning(sessionId: string): boolean {
-    return this.#live.has(sessionId);
+    return this.#running.has(sessionId);
   }
 
-  /** Ends what still runs in a session. */
-  cancelAll(sessionId: string): void {
-    for (const run of this.#live.get(sessionId) ?? []) run.abort.abort(new SessionClosed());
+  /** Lets nobody wait any longer for runs of a session that was closed. */
+  closeAll(sessionId: string): void {
+    for (const run of this.#live.values()) {
+      if (run.session.id !== sessionId) continue;
+      // Who follows a run hears its true end from the machine, which ends it with its sandbox.
+      const reachable = this.#deps.computes.isOnline(run.session.compute_id!);
+      if (reachable && this.#durable(run.session)) continue;
+      run.abort.abort(new SessionClosed());
+    }
   }
 
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
-  async run(session: Session, request: RunRequest, signal: AbortSignal): Promise<RunAnswer> {
-    const { provider, record } = this.#target(session);
-    const run = this.#begin(session, request, false, signal);
-    const env = providerEnv(session, run.abort.signal);
+  async run(session: Session, request: RunRequest, signal: AbortSignal, runId?: string): Promise<RunAnswer> {
+    const target = this.#target(session);
+    const run = this.#begin(session, request, false, signal, runId);
+    if (runId === undefined) this.#deps.records.beginLater(run);
     try {
-      // The record is written while the process starts.
-      const response = provider.runSandbox(record, { ...request, run_id: run.id }, env);
-      response.catch(() => {});
-      await this.#records.begin(run);
-      const answer = await readAnswer(await response);
-      this.#records.endLater(run, { ...outcomeOf(answer), openMs: null });
-      return toRunAnswer(session.id, answer);
-    } catch (error) {
-      run.abort.abort(error);
-      await this.#recordFailure(run, error, signal.aborted);
-      throw error;
+      const first = () => target.provider.runSandbox(target.record, wire(request, run.id), this.#env(run));
+      return await this.#answered(run, target, first, true);
     } finally {
       this.#forget(run);
     }
   }
 
-  /** Starts a run and returns its events while they happen. Cancelling the body ends the process tree. */
-  async stream(session: Session, request: RunRequest, signal: AbortSignal): Promise<OpenedStream> {
-    const { provider, record } = this.#target(session);
-    const run = this.#begin(session, request, true, signal);
-    const env = providerEnv(session, run.abort.signal);
-    const began = performance.now();
+  /** Waits for the end of a run that another request has begun. */
+  async await(session: Session, row: StoredRun, signal: AbortSignal): Promise<RunAnswer> {
+    if (row.end_reason === "never_started") {
+      throw new CerverError("conflict", `Run ${row.id} never reached its machine, so nothing ran.`, {
+        hint: "Send the request again with a new Idempotency-Key.",
+        details: { run_id: row.id },
+      });
+    }
+    const target = this.#target(session, "read");
+    const durable = this.#durable(session);
+    if (!durable) throw notDurable();
+    const run = this.#watch(session, row, signal);
     try {
-      const pending = provider.runSandboxStream(record, { ...request, run_id: run.id }, env);
-      pending.catch(() => {});
-      await this.#records.begin(run);
-      const response = await pending;
-      if (!response.ok || !response.body) throw await failureOf(response);
-      const openMs = performance.now() - began;
-      return {
-        runId: run.id,
-        provider: session.provider,
-        openMs,
-        body: this.#tapped(run, response.body, openMs, signal),
-      };
-    } catch (error) {
-      run.abort.abort(error);
-      await this.#recordFailure(run, error, signal.aborted);
+      return await this.#answered(run, target, () => durable.answer(refOf(row), this.#env(run)), false);
+    } finally {
       this.#forget(run);
-      throw error;
     }
   }
 
-  /** The same bytes, read along with; a stream that breaks ends with an `error` event, never with an invented exit. */
+  /** Asks until there is an answer: a link that broke is waited for, and the run found again behind it. */
+  async #answered(
+    run: LiveRun,
+    target: Target,
+    first: () => Promise<Response>,
+    begins: boolean,
+  ): Promise<RunAnswer> {
+    let ask = first;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const response = ask();
+        response.catch(() => {});
+        const answer = await readAnswer(await response);
+        this.#deps.records.endLater(run, { ...outcomeOf(answer), openMs: null });
+        return toRunAnswer(run.session.id, answer);
+      } catch (error) {
+        const durable = this.#durable(run.session);
+        const lost = isLost(error);
+        if (run.abort.signal.aborted) throw await this.#left(run, error);
+        if (begins && !lost && attempt === 0) {
+          // Refused: nothing ran.
+          await this.#deps.records.discard(run);
+          throw error;
+        }
+        if (!lost && !isOffline(error)) throw error;
+        if (!durable || attempt >= MAX_REJOINS) throw await this.#gaveUp(run, error);
+        const found = await this.#findAgain(run, durable, error);
+        if (found === "never_began") ask = first;
+        else if (hasEnded(found.status) || found.status === "running") {
+          ask = () => durable.answer(refOf(run), this.#env(run));
+        } else throw await this.#unknowable(run, found);
+      }
+    }
+  }
+
+  /** Starts a run and returns its events while they happen. Cancelling the body ends the run, unless it is its own. */
+  async stream(
+    session: Session,
+    request: RunRequest,
+    signal: AbortSignal,
+    runId?: string,
+  ): Promise<OpenedStream> {
+    const target = this.#target(session);
+    const run = this.#begin(session, request, true, signal, runId);
+    if (runId === undefined) this.#deps.records.beginLater(run);
+    const first = () =>
+      target.provider.runSandboxStream(target.record, wire(request, run.id), this.#env(run));
+    return this.#opened(run, target, first, { stdout: 0, stderr: 0 }, true);
+  }
+
+  /** The events of a run that was begun before, from these offsets on. */
+  async follow(
+    session: Session,
+    row: StoredRun,
+    offsets: { stdout: number; stderr: number },
+    signal: AbortSignal,
+  ): Promise<OpenedStream> {
+    const target = this.#target(session, "read");
+    const durable = this.#durable(session);
+    if (!durable) throw notDurable();
+    const run = this.#watch(session, row, signal);
+    const first = () => durable.stream(refOf(row), offsets, this.#env(run));
+    return this.#opened(run, target, first, offsets, false);
+  }
+
+  async #opened(
+    run: LiveRun,
+    target: Target,
+    first: () => Promise<Response>,
+    offsets: { stdout: number; stderr: number },
+    begins: boolean,
+  ): Promise<OpenedStream> {
+    const began = performance.now();
+    const durable = this.#durable(run.session);
+    let ask = first;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const response = await ask();
+        if (!response.ok || !response.body) throw await failureOf(response);
+        const openMs = performance.now() - began;
+        const body = this.#tapped(run, target, response.body, openMs, offsets);
+        return { runId: run.id, provider: target.provider.providerName, openMs, body };
+      } catch (error) {
+        try {
+          if (run.abort.signal.aborted) throw await this.#left(run, error);
+          if (begins && attempt === 0 && !isLost(error)) {
+            await this.#deps.records.discard(run);
+            throw error;
+          }
+          if (!durable || !(isLost(error) || isOffline(error)) || attempt >= MAX_REJOINS)
+            throw begins ? await this.#gaveUp(run, error) : error;
+          const found = await this.#findAgain(run, durable, error);
+          if (found === "never_began") ask = first;
+          else if (hasEnded(found.status) || found.status === "running")
+            ask = () => durable.stream(refOf(run), offsets, this.#env(run));
+          else throw await this.#unknowable(run, found);
+        } catch (final) {
+          this.#forget(run);
+          throw final;
+        }
+      }
+    }
+  }
+
+  /**
+   * The same events, read along with. A stream that breaks is joined again where it broke; when that cannot be, it ends
+   * with an `error` event, never with an invented exit.
+   */
   #tapped(
     run: LiveRun,
+    target: Target,
     body: ReadableStream<Uint8Array>,
     openMs: number,
-    signal: AbortSignal,
+    offsets: { stdout: number; stderr: number },
   ): ReadableStream<Uint8Array> {
-    const reader = body.getReader();
+    const { records } = this.#deps;
+    const durable = this.#durable(run.session);
     const tap = new RunStreamTap();
+    Object.assign(tap.offsets, offsets);
+    let reader = body.getReader();
+    let rejoins = 0;
     let settled = false;
-    const settle = async (lost: { status: RunStatus; error: string } | undefined) => {
+    const complete = offsets.stdout === 0 && offsets.stderr === 0;
+    const settle = async () => {
       if (settled) return;
       settled = true;
-      const outcome = streamOutcome(tap, lost, Date.now() - run.startedAt);
-      await this.#records.end(run, { ...outcome, openMs }).finally(() => this.#forget(run));
+      const elapsed = Date.now() - run.startedAt;
+      const failure = tap.failure && { status: tap.failure.status ?? "lost", error: tap.failure.error };
+      // Who joined late has not seen all of it: the record gets what the machine kept.
+      if (complete && tap.exit?.status !== "cancelled" && tap.exit?.status !== "timed_out")
+        await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
+      else if (durable) await this.#settle([run.id], run.session.compute_id!, durable).catch(() => {});
+      else await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
+      this.#forget(run);
     };
-    const fail = async (controller: ReadableStreamDefaultController<Uint8Array>, why: string) => {
-      const status = signal.aborted || run.abort.signal.aborted ? "cancelled" : "lost";
-      await settle({ status, error: why });
+    const fail = (
+      controller: ReadableStreamDefaultController<Uint8Array>,
+      status: RunStatus,
+      why: string,
+    ) => {
+      settled = true;
+      this.#forget(run);
       controller.enqueue(errorEvent(run.id, status, why));
       controller.close();
+    };
+    /** The stream broke: returns whether it goes on. */
+    const rejoin = async (controller: ReadableStreamDefaultController<Uint8Array>, error: unknown) => {
+      if (run.abort.signal.aborted) {
+        await this.#left(run, error);
+        fail(controller, "cancelled", "the run was cancelled");
+        return false;
+      }
+      if (!durable || ++rejoins > MAX_REJOINS) {
+        await this.#gaveUp(run, error);
+        fail(controller, "lost", wordsOf(error));
+        return false;
+      }
+      try {
+        const found = await this.#findAgain(run, durable, error);
+        if (found === "never_began")
+          throw new CerverError("compute_lost", "the machine has no record of it any more");
+        if (found.status === "lost") throw await this.#unknowable(run, found);
+        const response = await durable.stream(refOf(run), tap.offsets, this.#env(run));
+        if (!response.ok || !response.body) throw await failureOf(response);
+        tap.rejoin();
+        reader = response.body.getReader();
+        return true;
+      } catch (next) {
+        if (
+          isLost(next) &&
+          !(next instanceof FinallyLost) &&
+          this.#deps.computes.isOnline(run.session.compute_id!)
+        )
+          return true;
+        if (!(next instanceof FinallyLost)) await this.#gaveUp(run, next);
+        fail(controller, "lost", wordsOf(next));
+        return false;
+      }
     };
     return new ReadableStream<Uint8Array>(
       {
         pull: async (controller) => {
-          try {
-            const { done, value } = await reader.read();
-            if (value) {
-              tap.push(value);
-              // The transcript and the session's status are true before the reader sees the end.
-              if (tap.exit) await settle(undefined);
-              controller.enqueue(value);
-              return;
+          for (;;) {
+            let broke: unknown;
+            try {
+              const { done, value } = await reader.read();
+              if (value) {
+                const whole = tap.push(value);
+                // The transcript and the session's status are true before the reader sees the end.
+                if (tap.exit || tap.failure) await settle();
+                for (const bytes of whole) controller.enqueue(bytes);
+                if (whole.length > 0) return;
+                continue;
+              }
+              if (done && (tap.exit || tap.failure)) return controller.close();
+              broke = new CerverError("compute_lost", "the stream ended before the run did");
+            } catch (error) {
+              if (tap.exit || tap.failure) return controller.close();
+              broke = error;
             }
-            if (!done) return;
-            if (tap.exit || tap.failure) {
-              await settle(tap.failure && { status: tap.failure.status ?? "lost", error: tap.failure.error });
-              controller.close();
-            } else {
-              await fail(controller, "the stream ended before the run did");
-            }
-          } catch (error) {
-            await fail(controller, error instanceof Error ? error.message : String(error));
+            if (!(await rejoin(controller, broke))) return;
           }
         },
         cancel: async (reason) => {
+          if (settled) return;
+          settled = true;
+          run.abort.abort(new CallerGone());
           await reader.cancel(reason).catch(() => {});
-          await settle(tap.exit ? undefined : { status: "cancelled", error: "the caller hung up" });
+          await this.#left(run, reason);
+          this.#forget(run);
+          if (run.request.background) this.#runs(run.session.id, run.id);
         },
       },
       { highWaterMark: 0 },
     );
   }
 
-  #target(session: Session): { provider: CerverInterface; record: SandboxRecord } {
-    if (session.ended_at !== null) {
+  /** Starts a run of its own, and answers when it has begun. */
+  async start(session: Session, given: RunRequest, signal: AbortSignal, runId?: string): Promise<RunRecord> {
+    const request = { ...given, background: true };
+    const target = this.#target(session);
+    const durable = this.#durable(session);
+    if (!durable) throw notDurable();
+    const { records } = this.#deps;
+    const run: RecordedRun = {
+      id: runId ?? newId("run"),
+      session,
+      request,
+      streamed: false,
+      startedAt: Date.now(),
+    };
+    if (runId === undefined) await records.begin(run, true);
+    try {
+      const kept = await durable.start(target.record, wire(request, run.id), {
+        computeId: target.record.computeId,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(LOOKUP_TIMEOUT_MS)]),
+        credentials: {},
+      });
+      await records.found(run.id);
+      this.#runs(session.id, run.id);
+      if (kept.ended_at !== null) await this.#settle([run.id], target.record.computeId, durable);
+    } catch (error) {
+      // Refused: nothing ran. Otherwise the request may have reached the machine, which tells when it is back.
+      if (error instanceof CerverError && !isLost(error)) {
+        await records.discard(run);
+        throw error;
+      }
+      await records.lose(target.record.computeId);
+    }
+    return toRunRecord(await records.get(session, run.id));
+  }
+
+  /** A run as it is now: of one that is under way, the machine is asked. */
+  async get(session: Session, runId: string): Promise<RunRecord> {
+    const row = await this.#deps.records.get(session, runId);
+    if (row.ended_at !== null || row.compute_id === null) return toRunRecord(row);
+    const durable = this.#durable(row);
+    if (!durable || !this.#deps.computes.isOnline(row.compute_id)) return toRunRecord(row);
+    const [kept] = await durable.lookup([runId], this.#shortEnv(row.compute_id)).catch((): KeptRun[] => []);
+    if (!kept) return toRunRecord(row);
+    if (kept.ended_at !== null && !this.#live.has(runId)) {
+      await this.#record(kept, row);
+      return toRunRecord(await this.#deps.records.get(session, runId));
+    }
+    return { ...toRunRecord(row), stdout_bytes: kept.stdout_bytes, stderr_bytes: kept.stderr_bytes };
+  }
+
+  list(session: Session, query: ListRunsQuery): Promise<RunList> {
+    return this.#deps.records.list({ sessionId: session.id }, query);
+  }
+
+  /** Ends a run's processes. The answer has the receipt: what was alive, what was done, what is alive now. */
+  async cancel(session: Session, runId: string): Promise<CancelAnswer> {
+    const { records } = this.#deps;
+    const row = await records.get(session, runId);
+    if (row.ended_at === null) {
+      const durable = this.#durable(row);
+      if (!durable || row.compute_id === null) throw notDurable();
+      await records.wantCancel(runId, "cancelled");
+      try {
+        const kept = await durable.cancel(refOf(row), this.#shortEnv(row.compute_id, CANCEL_TIMEOUT_MS));
+        await this.#record(kept, row);
+      } catch (error) {
+        if (!isOffline(error) && !isLost(error)) throw error;
+        throw new CerverError(
+          "compute_offline",
+          "The machine of this run is out of reach, so it could not be cancelled now.",
+          {
+            hint: "It is cancelled as soon as the machine is back. Look at it with GET /v2/sessions/SESSION_ID/runs/RUN_ID.",
+            cause: error,
+          },
+        );
+      }
+    }
+    const record = toRunRecord(await records.get(session, runId));
+    return { ...record, receipt: record.receipt ?? NOTHING_FOUND };
+  }
+
+  /** Raw bytes of an output stream, as the machine kept them. */
+  async output(row: StoredRun, range: OutputRange, signal: AbortSignal): Promise<Response> {
+    const durable = this.#durable(row);
+    if (!durable || row.compute_id === null) throw notDurable();
+    const response = await durable.output(refOf(row), range, {
+      computeId: row.compute_id,
+      signal,
+      credentials: {},
+    });
+    if (!response.ok) throw await failureOf(response);
+    return response;
+  }
+
+  /** Gives a run input. Returns how many bytes it was given in all. */
+  async stdin(
+    row: StoredRun,
+    input: { bytes: Uint8Array; offset: number | undefined; close: boolean },
+  ): Promise<unknown> {
+    const durable = this.#durable(row);
+    if (!durable || row.compute_id === null) throw notDurable();
+    const response = await durable.stdin(refOf(row), input, this.#shortEnv(row.compute_id));
+    if (!response.ok) throw await failureOf(response);
+    return response.json();
+  }
+
+  // What becomes of runs whose link broke.
+
+  /** Waits for the machine and asks it for a run. Throws when nobody waits any longer, or it did not come back in time. */
+  async #findAgain(run: LiveRun, durable: DurableRuns, error: unknown): Promise<KeptRun | "never_began"> {
+    const { computes, graceMs, records } = this.#deps;
+    const computeId = run.session.compute_id!;
+    const until = performance.now() + graceMs;
+    for (;;) {
+      const online = await computes.whenOnline(computeId, until - performance.now(), run.abort.signal);
+      if (!online) throw await this.#gaveUp(run, error);
+      try {
+        const [kept] = await durable.lookup([run.id], this.#shortEnv(computeId));
+        if (kept && kept.status === "running") await records.found(run.id);
+        return kept ?? "never_began";
+      } catch (next) {
+        if (!isLost(next) && !isOffline(next)) throw await this.#gaveUp(run, error);
+      }
+    }
+  }
+
+  /** The caller is told that the outcome is unknown; it settles when the machine is back. Returns what to throw. */
+  async #gaveUp(run: LiveRun, error: unknown): Promise<unknown> {
+    const aborted = run.abort.signal.aborted;
+    if (aborted) await this.#deps.records.wantCancel(run.id, "cancelled");
+    const durable = this.#durable(run.session);
+    if (durable && (await this.#isKept(run))) await this.#deps.records.noteLost(run, wordsOf(error));
+    else
+      await this.#deps.records.end(run, {
+        ...unknownOutcome(wordsOf(error), Date.now() - run.startedAt),
+        openMs: null,
+      });
+    if (!(error instanceof CerverError)) return error;
+    const { code, message, hint, details } = error;
+    return new CerverError(code === "compute_offline" ? "compute_lost" : code, message, {
+      ...(hint && { hint }),
+      details: { ...details, run_id: run.id, session_id: run.session.id },
+      cause: error,
+    });
+  }
+
+  /** Whether the machine of a run keeps its runs: one that does not has no more to tell. */
+  async #isKept(run: LiveRun): Promise<boolean> {
+    const computeId = run.session.compute_id!;
+    if (!this.#deps.computes.isOnline(computeId)) return true;
+    const durable = this.#durable(run.session);
+    return durable!.lookup([run.id], this.#shortEnv(computeId)).then(
+      (found) => found.length > 0,
+      (error: unknown) => isLost(error) || isOffline(error),
+    );
+  }
+
+  /** The machine itself does not know how the run ended. Returns what to throw. */
+  async #unknowable(run: LiveRun, kept: KeptRun): Promise<CerverError> {
+    await this.#deps.records.end(run, { ...keptOutcome(kept), openMs: null });
+    return new FinallyLost(run.id);
+  }
+
+  /** The caller has gone, or the session was closed: the run ends, and its true end goes on the record. */
+  async #left(run: LiveRun, error: unknown): Promise<unknown> {
+    const { records } = this.#deps;
+    const durable = this.#durable(run.session);
+    if (run.request.background) return error;
+    const reason = run.abort.signal.reason instanceof SessionClosed ? "session_closed" : "cancelled";
+    if (!durable) {
+      const outcome = unknownOutcome("cancelled", Date.now() - run.startedAt);
+      await records.end(run, { ...outcome, status: "cancelled", endReason: reason, openMs: null });
+      return error;
+    }
+    await run.begun;
+    await records.wantCancel(run.id, reason);
+    void this.#cancelWanted(refOf(run), durable).catch((next: unknown) => {
+      if (!isLost(next) && !isOffline(next))
+        this.#deps.logger.warn(
+          { err: next, run_id: run.id },
+          "a run that nobody waits for could not be cancelled",
+        );
+    });
+    return error;
+  }
+
+  async #cancelWanted(ref: RunRef, durable: DurableRuns): Promise<void> {
+    const env = this.#shortEnv(ref.computeId, CANCEL_TIMEOUT_MS);
+    // Its request may never have arrived: then there is nothing to cancel, and lookup says so.
+    const [found] = await durable.lookup([ref.runId], env);
+    if (found && found.ended_at === null) await this.#record(await durable.cancel(ref, env));
+    else await this.#settle([ref.runId], ref.computeId, durable);
+  }
+
+  async #wentAway(computeId: string): Promise<void> {
+    await this.#deps.records.recorded();
+    // Back already: what it came back with is settled by then.
+    if (this.#deps.computes.isOnline(computeId)) return;
+    await this.#deps.records.lose(computeId);
+    for (const row of await this.#deps.records.open(computeId)) {
+      if (!this.#live.has(row.id)) this.#rests(row.session_id, row.id);
+    }
+  }
+
+  /** A machine is there: what it knows of its open runs is the truth, and it tells of their ends from now on. */
+  async #cameBack(computeId: string): Promise<void> {
+    const durable = this.#durableOf(computeId);
+    if (!durable) return;
+    const link = new AbortController();
+    this.#deps.computes.onceGone(computeId, () => link.abort());
+    const env = { computeId, signal: link.signal, credentials: {} };
+    const ends = await durable.ends(env).catch(() => undefined);
+    // A public relay keeps no runs: those that were lost there stay so.
+    if (!ends?.ok || !ends.body) {
+      await ends?.body?.cancel().catch(() => {});
+      return;
+    }
+    void this.#listen(ends.body, computeId, durable);
+    const open = await this.#deps.records.open(computeId);
+    for (let at = 0; at < open.length; at += 500) {
+      await this.#settle(
+        open.slice(at, at + 500).map(({ id }) => id),
+        computeId,
+        durable,
+      );
+    }
+  }
+
+  async #listen(body: ReadableStream<Uint8Array>, computeId: string, durable: DurableRuns): Promise<void> {
+    let text = "";
+    try {
+      for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
+        text += Buffer.from(chunk).toString("utf8");
+        const lines = text.split("\n");
+        text = lines.pop()!;
+        const ids = lines.filter(Boolean).map((line) => (JSON.parse(line) as { run_id: string }).run_id);
+        for (let at = 0; at < ids.length; at += 500)
+          await this.#settle(ids.slice(at, at + 500), computeId, durable);
+      }
+    } catch (error) {
+      if (!isLost(error) && !isOffline(error) && (error as Error).name !== "AbortError")
+        this.#deps.logger.warn(
+          { err: error, compute_id: computeId },
+          "the ends of runs are not heard any more",
+        );
+    }
+  }
+
+  /** Asks the machine for these runs, and puts on the record what is known now. */
+  async #settle(runIds: readonly string[], computeId: string, durable: DurableRuns): Promise<void> {
+    const { records } = this.#deps;
+    await records.recorded();
+    const rows = (await records.byIds(runIds)).filter(({ ended_at }) => ended_at === null);
+    if (rows.length === 0) return;
+    const kept = await durable.lookup(
+      rows.map(({ id }) => id),
+      this.#shortEnv(computeId, 60_000),
+    );
+    const byId = new Map(kept.map((run) => [run.run_id, run]));
+    for (const row of rows) {
+      const run = byId.get(row.id);
+      // Whoever waits for it here finds it again, and tells its end.
+      const waited = this.#live.has(row.id);
+      if (run && run.ended_at === null) {
+        await records.found(row.id);
+        this.#runs(row.session_id, row.id);
+        if (row.cancel_wanted !== null) {
+          void durable
+            .cancel({ computeId, runId: row.id }, this.#shortEnv(computeId, CANCEL_TIMEOUT_MS))
+            .then((ended) => this.#record(ended, row))
+            .catch(() => {});
+        }
+      } else if (run) {
+        if (!waited || row.cancel_wanted !== null) await this.#record(run, row);
+      } else if (!waited) await this.#neverBegan(row);
+    }
+  }
+
+  async #record(kept: KeptRun, known?: StoredRun): Promise<void> {
+    const row = known ?? (await this.#deps.records.byIds([kept.run_id]))[0];
+    if (!row || kept.ended_at === null) return;
+    await this.#deps.records.end(recordedRun(row), { ...keptOutcome(kept), openMs: null });
+    if (!this.#live.has(row.id)) this.#rests(row.session_id, row.id);
+  }
+
+  /** The machine has no record of it. If it ever had, its record is gone, and the outcome with it. */
+  async #neverBegan(row: StoredRun): Promise<void> {
+    const outcome = unknownOutcome(
+      row.confirmed_at === null
+        ? "the request never reached the machine"
+        : "the machine has no record of it any more",
+      0,
+    );
+    const end =
+      row.confirmed_at === null
+        ? { ...outcome, status: "cancelled" as const, endReason: "never_started" }
+        : { ...outcome, endReason: "keeper_lost" };
+    await this.#deps.records.end(recordedRun(row), { ...end, openMs: null });
+    this.#rests(row.session_id, row.id);
+  }
+
+  // Who is there.
+
+  #target(session: Session, use: "run" | "read" = "run"): Target {
+    if (session.ended_at !== null && use === "run") {
       throw new CerverError("session_ended", `Session ${session.id} has ended, so nothing can run in it.`, {
         hint: "Create a new one with POST /v2/sessions. Its transcript can still be read.",
       });
     }
-    const provider = this.#providers.get(session.provider as SandboxRecord["provider"]);
+    const provider = this.#deps.providers.get(session.provider as SandboxRecord["provider"]);
     if (!provider || session.compute_id === null || session.sandbox_id === null) {
       throw new CerverError(
         "no_compute",
@@ -183,62 +686,141 @@ export class Runs {
     };
   }
 
-  #begin(session: Session, request: RunRequest, streamed: boolean, caller: AbortSignal): LiveRun {
+  /** Every compute that is attached is of the one provider whose machines dial in. */
+  #durableOf(computeId: string): DurableRuns | undefined {
+    if (this.#deps.computes.isPublic(computeId)) return undefined;
+    for (const provider of this.#deps.providers.values()) if (provider.durable) return provider.durable;
+    return undefined;
+  }
+
+  #durable({ compute_id }: { compute_id: string | null }): DurableRuns | undefined {
+    return compute_id === null ? undefined : this.#durableOf(compute_id);
+  }
+
+  #env(run: LiveRun): ProviderEnv {
+    return { computeId: run.session.compute_id!, signal: run.abort.signal, credentials: {} };
+  }
+
+  #shortEnv(computeId: string, timeoutMs = LOOKUP_TIMEOUT_MS): ProviderEnv {
+    return { computeId, signal: AbortSignal.timeout(timeoutMs), credentials: {} };
+  }
+
+  #begin(
+    session: Session,
+    request: RunRequest,
+    streamed: boolean,
+    caller: AbortSignal,
+    runId: string | undefined,
+  ): LiveRun {
     const startedAt = Date.now();
-    const run: LiveRun = {
-      id: newId("run", startedAt),
-      session,
-      request,
-      streamed,
-      startedAt,
-      abort: new AbortController(),
-    };
-    // One signal ends a run, whoever wants it to: the caller, or the end of the session.
+    return this.#enter(
+      {
+        id: runId ?? newId("run", startedAt),
+        session,
+        request,
+        streamed,
+        startedAt,
+        abort: new AbortController(),
+      },
+      caller,
+    );
+  }
+
+  /** A run of before, as one that somebody waits for. */
+  #watch(session: Session, row: StoredRun, caller: AbortSignal): LiveRun {
+    return this.#enter({ ...recordedRun(row), session, abort: new AbortController() }, caller);
+  }
+
+  #enter(run: LiveRun, caller: AbortSignal): LiveRun {
+    // One signal ends the waiting, whoever wants it to: the caller, or the end of the session.
     if (caller.aborted) run.abort.abort(caller.reason);
     else caller.addEventListener("abort", () => run.abort.abort(caller.reason), { once: true });
-    const live = this.#live.get(session.id);
-    if (live) live.add(run);
-    else this.#live.set(session.id, new Set([run]));
+    this.#live.set(run.id, run);
+    this.#runs(run.session.id, run.id);
     return run;
   }
 
   #forget(run: LiveRun): void {
-    const live = this.#live.get(run.session.id);
-    live?.delete(run);
-    if (live?.size === 0) this.#live.delete(run.session.id);
+    if (this.#live.get(run.id) !== run) return;
+    this.#live.delete(run.id);
+    this.#rests(run.session.id, run.id);
   }
 
-  /** A refusal leaves no trace, because nothing ran; a broken link leaves a run whose outcome is unknown. */
-  async #recordFailure(run: LiveRun, error: unknown, cancelled: boolean): Promise<void> {
-    const lost = !(error instanceof CerverError) || error.code === "compute_lost";
-    if (!lost && !cancelled) {
-      await this.#records.discard(run);
-      return;
-    }
-    await this.#records.end(run, {
-      status: cancelled || run.abort.signal.reason instanceof SessionClosed ? "cancelled" : "lost",
-      exitCode: null,
-      durationMs: Date.now() - run.startedAt,
-      stdout: NOTHING,
-      stderr: NOTHING,
-      error: error instanceof Error ? error.message : String(error),
-      openMs: null,
-    });
+  #runs(sessionId: string, runId: string): void {
+    const runs = this.#running.get(sessionId);
+    if (runs) runs.add(runId);
+    else this.#running.set(sessionId, new Set([runId]));
+  }
+
+  #rests(sessionId: string, runId: string): void {
+    const runs = this.#running.get(sessionId);
+    runs?.delete(runId);
+    if (runs?.size === 0) this.#running.delete(sessionId);
   }
 }
 
-/** Why a session's runs are cancelled when it is closed. */
+/** Why nobody waits any longer for runs of a session that is closed while its machine is away. */
 class SessionClosed extends CerverError {
   constructor() {
     super("session_ended", "The session was closed while this ran, so the run was cancelled.");
   }
 }
 
-const NOTHING: TranscriptOutput = { head: "", bytes: 0 };
+class CallerGone extends CerverError {
+  constructor() {
+    super("timed_out", "The caller went away, so the run was cancelled.");
+  }
+}
+
+/** Not even the machine knows how the run ended. */
+class FinallyLost extends CerverError {
+  constructor(runId: string) {
+    super("compute_lost", "The keeper of this run died with it, so its outcome is unknown.", {
+      hint: "Look on that machine before you run it again.",
+      details: { run_id: runId, end_reason: "keeper_lost" },
+    });
+  }
+}
+
+const NOTHING_FOUND: KillReceipt = {
+  method: "group",
+  found: [],
+  found_total: 0,
+  signals: [],
+  alive: [],
+  ports_freed: [],
+  duration_ms: 0,
+};
 const encoder = new TextEncoder();
 
-function providerEnv(session: Session, signal: AbortSignal): ProviderEnv {
-  return { computeId: session.compute_id!, signal, credentials: {} };
+function wire(request: RunRequest, runId: string) {
+  return { ...request, timeout: timeoutOf(request), run_id: runId };
+}
+
+function refOf(run: StoredRun | RecordedRun): RunRef {
+  const computeId = "session" in run ? run.session.compute_id : run.compute_id;
+  return { computeId: computeId!, runId: run.id };
+}
+
+function isLost(error: unknown): boolean {
+  return error instanceof CerverError && error.code === "compute_lost";
+}
+
+function isOffline(error: unknown): boolean {
+  return (
+    (error instanceof CerverError && error.code === "compute_offline") ||
+    (error as Error)?.name === "TimeoutError"
+  );
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function notDurable(): CerverError {
+  return new CerverError("unsupported", "The provider of this session keeps no runs beyond their request.", {
+    hint: "Use /run or /run/stream there, or a session on a machine of your own.",
+  });
 }
 
 async function readAnswer(response: Response): Promise<SandboxRunAnswer> {
@@ -267,6 +849,7 @@ function toRunAnswer(sessionId: string, answer: SandboxRunAnswer): RunAnswer {
     stdout_bytes: answer.stdout_bytes,
     stderr_bytes: answer.stderr_bytes,
     truncated: answer.truncated,
+    ...(answer.truncated && { output: `/v2/sessions/${sessionId}/runs/${answer.run_id}/output` }),
   };
 }
 
@@ -280,7 +863,9 @@ function errorEvent(runId: string, status: RunStatus, why: string): Uint8Array {
       status === "lost"
         ? `The link to the compute broke while the command ran, so its outcome is unknown: ${why}.`
         : "The run was cancelled.",
-    ...(status === "lost" && { hint: "Look on that machine before you run it again." }),
+    ...(status === "lost" && {
+      hint: "The outcome shows at GET /v2/sessions/SESSION_ID/runs/RUN_ID when the machine is back.",
+    }),
   };
   return encoder.encode(`event: error\ndata: ${JSON.stringify(event)}\n\n`);
 }

@@ -21,6 +21,7 @@ import type { Computes } from "../compute/computes.js";
 import type { SandboxRecord } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database } from "../store/schema.js";
+import { IdempotencyKeys } from "./idempotency.js";
 import { round, sessionMetrics } from "./metrics.js";
 import { noCompute } from "./recommendation.js";
 import { type RoutableProvider, route } from "./router.js";
@@ -44,6 +45,8 @@ export interface SessionsDeps {
   catalog: readonly RoutableProvider[];
   /** The address to put into commands that people paste. */
   gatewayUrl: () => string;
+  /** How long the caller of a run is kept waiting for a machine whose link broke. */
+  runGraceMs: number;
   logger: Logger;
   now?: () => number;
 }
@@ -53,13 +56,15 @@ export class Sessions {
   readonly transcripts: Transcripts;
   readonly records: RunRecords;
   readonly runs: Runs;
+  readonly keys: IdempotencyKeys;
   readonly #deps: Required<SessionsDeps>;
 
   constructor(deps: SessionsDeps) {
     this.#deps = { now: Date.now, ...deps };
     this.transcripts = new Transcripts(this.#deps);
     this.records = new RunRecords({ ...this.#deps, transcripts: this.transcripts });
-    this.runs = new Runs({ providers: this.#deps.providers, records: this.records });
+    this.runs = new Runs({ ...this.#deps, records: this.records, graceMs: this.#deps.runGraceMs });
+    this.keys = new IdempotencyKeys(this.#deps);
   }
 
   /**
@@ -219,7 +224,7 @@ export class Sessions {
       .where("id", "=", session.id)
       .where("ended_at", "is", null)
       .execute();
-    this.runs.cancelAll(session.id);
+    this.runs.closeAll(session.id);
     if (session.compute_id === null || session.sandbox_id === null) return;
     await this.#endSandbox({
       provider: session.provider,

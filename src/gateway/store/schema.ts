@@ -16,6 +16,7 @@ export interface Tables {
   sessions: SessionRow;
   transcript_entries: TranscriptEntryRow;
   runs: RunRow;
+  idempotency_keys: IdempotencyKeyRow;
 }
 
 /** What every query is asked of. */
@@ -146,10 +147,35 @@ export interface RunRow {
   runtime: string;
   status: string;
   streamed: number;
+  background: Generated<number>;
+  /** The request without values of variables and without input; null of runs of earlier versions. */
+  request_json: string | null;
+  timeout_ms: number | null;
   exit_code: number | null;
   signal: string | null;
   stdout_bytes: number | null;
   stderr_bytes: number | null;
+  duration_ms: number | null;
+  end_reason: string | null;
+  receipt_json: string | null;
   started_at: number;
+  /** When the machine said that it has the run. */
+  confirmed_at: number | null;
+  /** Set when nothing about the run can change any more. */
   ended_at: number | null;
+  /** Since when the machine is out of reach. */
+  lost_since: number | null;
+  /** Why the run is to be cancelled once its machine is back. */
+  cancel_wanted: string | null;
+  /** Whether its call is on the transcript. */
+  on_transcript: Generated<number>;
+}
+
+export interface IdempotencyKeyRow {
+  account_id: string;
+  key: string;
+  request_hash: string;
+  run_id: string | null;
+  answer_json: string | null;
+  created_at: number;
 }

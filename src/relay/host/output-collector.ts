@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { MAX_INLINE_OUTPUT_BYTES } from "../../protocol/runs.js";
+import { MAX_INLINE_OUTPUT_BYTES } from "../../protocol/run-limits.js";
 
 /** What is kept of one output stream. */
 export interface CollectedOutput {
@@ -40,6 +40,12 @@ export class OutputCollector {
     this.#tailBytes += rest.length;
     while (this.#tailBytes - this.#tail[0]!.length >= this.#half)
       this.#tailBytes -= this.#tail.shift()!.length;
+  }
+
+  /** Counts bytes that are not there any more. */
+  skip(bytes: number): void {
+    this.#bytes += bytes;
+    this.#headBytes = this.#half;
   }
 
   /** Everything when it fits; else the ends, with a line between them that says how much is missing. */

@@ -4,6 +4,8 @@ import { incompleteTail } from "./output-collector.js";
 /** One piece of output as an event carries it. */
 export interface OutputPiece {
   offset: number;
+  /** How many bytes of the output these are. */
+  bytes: number;
   data: string;
   encoding?: "base64";
 }
@@ -16,7 +18,11 @@ export interface OutputPiece {
  */
 export class OutputEvents {
   #held: Buffer = Buffer.alloc(0);
-  #offset = 0;
+  #offset: number;
+
+  constructor(offset = 0) {
+    this.#offset = offset;
+  }
 
   /** The piece that a chunk completes; undefined when all of it has to wait. */
   push(chunk: Buffer): OutputPiece | undefined {
@@ -42,8 +48,8 @@ export class OutputEvents {
     const offset = this.#offset;
     this.#offset += bytes.length;
     return encoding
-      ? { offset, data: bytes.toString("base64"), encoding }
-      : { offset, data: bytes.toString("utf8") };
+      ? { offset, bytes: bytes.length, data: bytes.toString("base64"), encoding }
+      : { offset, bytes: bytes.length, data: bytes.toString("utf8") };
   }
 }
 

@@ -1,21 +1,39 @@
-import { execFile } from "node:child_process";
-import { readdir, readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { KillReceipt } from "../../protocol/runs.js";
+import type { Cgroup } from "./cgroup.js";
+import {
+  aliveProcesses,
+  commandOf,
+  freedOf,
+  hasMark,
+  hasProc,
+  isAlive,
+  type ListeningPort,
+  type ProcessInfo,
+  portsOf,
+  processInfo,
+} from "./process-table.js";
 
 /** How often a dying tree is looked at. */
 const LOOK_INTERVAL_MS = 15;
 /** How long KILL may take to be seen: a process in an uninterruptible wait dies when that wait ends. */
 const KILL_WAIT_MS = 3_000;
+/** More processes than this are counted, not listed. */
+const MAX_LISTED = 500;
 
-/** What belongs together: a process group, and whatever carries the mark in its environment. */
+/** What belongs together. */
 export interface ProcessTree {
-  /** The process group, whose leader is the run's own process. */
-  pgid?: number | undefined;
+  /** The first process, which leads its session and its process group. */
+  pid?: number | undefined;
   /** A `NAME=value` pair that children inherit, for those that left the group. */
   mark?: string | undefined;
+  /** The kernel's own list of them. */
+  cgroup?: Cgroup | undefined;
 }
 
-/** Whether anything of the group is there, zombies included. Costs one system call. */
+type Member = ProcessInfo & { why: string };
+
+/** Whether anything of a process group is there, zombies included. Costs one system call. */
 export function groupExists(pgid: number): boolean {
   try {
     process.kill(-pgid, 0);
@@ -26,71 +44,169 @@ export function groupExists(pgid: number): boolean {
 }
 
 /**
- * Ends a tree: TERM, then after the grace period KILL, until two looks in a row find nothing.
- *
- * Returns the pids that are still there, which is empty unless the system itself holds a process.
+ * Ends a tree: TERM, then after the grace period KILL, until two looks in a row find nothing. Returns what was found,
+ * what was done, and what is there now: nothing, unless the system itself holds a process.
  */
-export async function endTree(tree: ProcessTree, graceMs: number): Promise<number[]> {
-  const termUntil = Date.now() + graceMs;
-  const killUntil = termUntil + KILL_WAIT_MS;
-  let termed = false;
+export async function endTree(tree: ProcessTree, graceMs: number): Promise<KillReceipt> {
+  const began = performance.now();
+  const ending = new Ending(tree, began);
   let empty = 0;
   for (;;) {
-    const alive = await membersOf(tree);
+    const alive = await ending.look();
     if (alive.length === 0) {
-      if (++empty === 2) return [];
+      if (++empty === 2) return ending.receipt([]);
+      // The kernel's list needs no second look: whoever is in it cannot leave it unseen.
+      if (tree.cgroup && !tree.mark) return ending.receipt([]);
       await sleep(LOOK_INTERVAL_MS);
       continue;
     }
     empty = 0;
-    const now = Date.now();
-    if (now >= killUntil) return alive;
-    if (now >= termUntil) signalAll(tree, alive, "SIGKILL");
-    else if (!termed) {
-      termed = true;
-      signalAll(tree, alive, "SIGTERM");
-      // A stopped process gets its TERM when it goes on.
-      signalAll(tree, alive, "SIGCONT");
-    }
+    const elapsed = performance.now() - began;
+    if (elapsed >= graceMs + KILL_WAIT_MS) return ending.receipt(alive);
+    if (elapsed >= graceMs) ending.signal("SIGKILL", alive);
+    else ending.signal("SIGTERM", alive);
     await sleep(LOOK_INTERVAL_MS);
   }
 }
 
 /** The pids of a tree that are alive: zombies are not, they only wait to be reaped by whoever is their parent. */
-export async function membersOf({ pgid, mark }: ProcessTree): Promise<number[]> {
-  if (mark === undefined && (pgid === undefined || !groupExists(pgid))) return [];
-  return process.platform === "linux" ? linuxMembers(pgid, mark) : psMembers(pgid);
+export async function membersOf(tree: ProcessTree): Promise<number[]> {
+  return (await new Ending(tree, performance.now()).look()).map(({ pid }) => pid);
 }
 
-/**
- * Ends what an earlier process of ours left running: everything whose environment has the variable with a value that is
- * `ours`. Where there is no /proc, nothing can be found.
- */
-export async function endLeftBehind(
-  variable: string,
-  ours: (value: string) => boolean,
-  graceMs: number,
-): Promise<void> {
-  if (process.platform !== "linux") return;
-  const found = new Set<string>();
-  for (const pid of await allPids()) {
-    const environ = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "");
-    const at = `\0${environ}`.indexOf(`\0${variable}=`);
-    if (at < 0) continue;
-    const value = environ.slice(at + variable.length + 1).split("\0", 1)[0]!;
-    if (ours(value)) found.add(value);
+/** One ending of one tree, from the first look to the receipt. */
+class Ending {
+  readonly #tree: ProcessTree;
+  readonly #began: number;
+  readonly #found = new Map<string, KillReceipt["found"][number]>();
+  #foundTotal = 0;
+  readonly #signals: KillReceipt["signals"] = [];
+  readonly #signalled = new Set<string>();
+  #ports: ListeningPort[] = [];
+  /** Members of earlier looks: one that was a member stays one, whoever its parent is by now. */
+  readonly #known = new Map<number, string>();
+
+  constructor(tree: ProcessTree, began: number) {
+    this.#tree = tree;
+    this.#began = began;
   }
-  await Promise.all([...found].map((value) => endTree({ mark: `${variable}=${value}` }, graceMs)));
+
+  async look(): Promise<Member[]> {
+    const members = await this.#members();
+    const fresh = members.filter((member) => !this.#found.has(keyOf(member)));
+    for (const member of fresh) {
+      this.#known.set(member.pid, member.startedAt);
+      this.#foundTotal++;
+      if (this.#found.size >= MAX_LISTED) continue;
+      const { pid, ppid, why } = member;
+      this.#found.set(keyOf(member), { pid, ppid, command: commandOf(pid), why });
+    }
+    if (fresh.length > 0) this.#ports.push(...this.#newPorts(fresh));
+    return members;
+  }
+
+  #newPorts(members: readonly Member[]): ListeningPort[] {
+    const known = new Set(this.#ports.map(({ protocol, port }) => `${protocol} ${port}`));
+    return portsOf(members.map(({ pid }) => pid)).filter(
+      ({ protocol, port }) => !known.has(`${protocol} ${port}`),
+    );
+  }
+
+  async #members(): Promise<Member[]> {
+    const { pid: leader, mark, cgroup } = this.#tree;
+    const members = new Map<number, Member>();
+    for (const pid of cgroup?.members() ?? []) {
+      const info = processInfo(pid);
+      if (info && isAlive(info))
+        members.set(pid, { ...info, why: pid === leader ? LEADER : "it is in the run's control group" });
+    }
+    // A run that was put into its group before it began has nobody outside of it.
+    if (cgroup && mark === undefined) return [...members.values()];
+    if (mark === undefined && leader !== undefined && !groupExists(leader) && this.#known.size === 0)
+      return [];
+    const all = await aliveProcesses();
+    for (const info of all) {
+      const why = members.has(info.pid) ? undefined : this.#why(info, leader, mark);
+      if (why) members.set(info.pid, { ...info, why });
+    }
+    if (hasProc) addDescendants(members, all);
+    return [...members.values()];
+  }
+
+  #why(info: ProcessInfo, leader: number | undefined, mark: string | undefined): string | undefined {
+    if (info.pid === leader) return LEADER;
+    if (leader !== undefined && info.pgid === leader) return "it is in the run's process group";
+    if (leader !== undefined && info.session === leader) return "it is in the run's session";
+    if (this.#known.get(info.pid) === info.startedAt && info.startedAt !== "")
+      return "it was in the run's tree";
+    if (mark !== undefined && hasMark(info.pid, mark)) return "it carries the run's mark";
+    return undefined;
+  }
+
+  signal(signal: "SIGTERM" | "SIGKILL", members: readonly Member[]): void {
+    const { pid: leader, cgroup } = this.#tree;
+    const fresh =
+      signal === "SIGKILL"
+        ? members
+        : members.filter((one) => !this.#signalled.has(`${signal} ${keyOf(one)}`));
+    if (fresh.length === 0) return;
+    // At once first, so that nobody can fork between two signals.
+    if (signal === "SIGKILL") cgroup?.kill();
+    if (leader !== undefined && fresh.some(({ pgid }) => pgid === leader)) trySignal(-leader, signal);
+    for (const { pid, pgid } of fresh) {
+      if (signal === "SIGKILL" || pgid !== leader) trySignal(pid, signal);
+      // A stopped process gets its TERM when it goes on.
+      if (signal === "SIGTERM") trySignal(pid, "SIGCONT");
+    }
+    const named = fresh.filter((one) => !this.#signalled.has(`${signal} ${keyOf(one)}`));
+    for (const one of named) this.#signalled.add(`${signal} ${keyOf(one)}`);
+    if (named.length === 0 || this.#signals.length >= MAX_LISTED) return;
+    const pids = named.slice(0, MAX_LISTED).map(({ pid }) => pid);
+    this.#signals.push({ signal, pids, at_ms: this.#elapsed() });
+  }
+
+  receipt(alive: readonly Member[]): KillReceipt {
+    return {
+      method: this.#tree.cgroup ? "cgroup" : this.#tree.mark !== undefined && hasProc ? "mark" : "group",
+      found: [...this.#found.values()],
+      found_total: this.#foundTotal,
+      signals: this.#signals,
+      alive: alive.map(({ pid, ppid, state }) => ({
+        pid,
+        ppid,
+        command: commandOf(pid),
+        why: stillThere(state),
+      })),
+      ports_freed: freedOf(this.#ports),
+      duration_ms: this.#elapsed(),
+    };
+  }
+
+  #elapsed(): number {
+    return Math.round(performance.now() - this.#began);
+  }
 }
 
-async function allPids(): Promise<number[]> {
-  return (await readdir("/proc")).filter((name) => name >= "0" && name <= "9~").map(Number);
+const LEADER = "it is the run's own process";
+
+function keyOf({ pid, startedAt }: ProcessInfo): string {
+  return `${pid} ${startedAt}`;
 }
 
-function signalAll({ pgid }: ProcessTree, pids: readonly number[], signal: NodeJS.Signals): void {
-  // The group at once first, so that nobody in it can fork between two signals.
-  if (pgid !== undefined) trySignal(-pgid, signal);
-  for (const pid of pids) trySignal(pid, signal);
+/** A child of a member is a member, whatever it threw away. */
+function addDescendants(members: Map<number, Member>, all: readonly ProcessInfo[]): void {
+  for (let before = -1; before !== members.size; ) {
+    before = members.size;
+    for (const info of all) {
+      if (members.has(info.pid) || !members.has(info.ppid)) continue;
+      members.set(info.pid, { ...info, why: `it is a child of ${info.ppid}` });
+    }
+  }
+}
+
+function stillThere(state: string): string {
+  if (state === "D") return "it waits inside the system, which does not let it be ended until that is over";
+  return "it was sent KILL and is not gone yet; another user may own it";
 }
 
 function trySignal(pid: number, signal: NodeJS.Signals): void {
@@ -99,39 +215,4 @@ function trySignal(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // Gone already, or not ours to end.
   }
-}
-
-async function linuxMembers(pgid: number | undefined, mark: string | undefined): Promise<number[]> {
-  const pids = await allPids();
-  const found = await Promise.all(pids.map((pid) => isMember(pid, pgid, mark)));
-  return pids.filter((_, index) => found[index]);
-}
-
-async function isMember(pid: number, pgid: number | undefined, mark: string | undefined): Promise<boolean> {
-  if (pid === process.pid) return false;
-  try {
-    const stat = await readFile(`/proc/${pid}/stat`, "latin1");
-    // The name in parentheses may hold anything; the fields begin after its last one (proc(5)).
-    const [state, , group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    if (state === "Z" || state === "X") return false;
-    if (pgid !== undefined && Number(group) === pgid) return true;
-    if (mark === undefined) return false;
-    const environ = await readFile(`/proc/${pid}/environ`);
-    return environ.includes(`${mark}\0`);
-  } catch {
-    // It ended while it was looked at, or belongs to somebody else.
-    return false;
-  }
-}
-
-/** Where there is no /proc, `ps` knows the groups; marks cannot be read. */
-async function psMembers(pgid: number | undefined): Promise<number[]> {
-  if (pgid === undefined) return [];
-  const text = await new Promise<string>((resolve) => {
-    execFile("ps", ["-A", "-o", "pid=,pgid=,state="], (error, stdout) => resolve(error ? "" : stdout));
-  });
-  return text.split("\n").flatMap((line) => {
-    const [pid, group, state] = line.trim().split(/\s+/);
-    return Number(group) === pgid && !state?.startsWith("Z") ? [Number(pid)] : [];
-  });
 }

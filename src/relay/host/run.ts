@@ -3,12 +3,14 @@ import { existsSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { constants } from "node:os";
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { CerverError } from "../../protocol/errors.js";
-import { type RunStatus, TIMEOUT_EXIT_CODE } from "../../protocol/runs.js";
+import { TIMEOUT_EXIT_CODE } from "../../protocol/run-limits.js";
+import type { KillReceipt, RunStatus } from "../../protocol/runs.js";
+import type { Cgroup, Cgroups } from "./cgroup.js";
 import { type Command, prepareCommand } from "./command.js";
-import { endTree, groupExists } from "./process-tree.js";
-import type { WokenShell } from "./waiting-shells.js";
+import { endTree, groupExists, type ProcessTree } from "./process-tree.js";
+import type { WokenProcess } from "./waiting-shells.js";
 
 /** How long the pipes of an ended run may stay open before whoever holds them is looked for. */
 const PIPE_WAIT_MS = 50;
@@ -21,7 +23,9 @@ export interface RunSpec {
   cwd: string;
   env: Record<string, string>;
   /** Input; without it stdin is /dev/null. */
-  stdin?: string | undefined;
+  stdin?: Uint8Array | undefined;
+  /** More input may follow, until {@link Run.closeStdin}. */
+  stdinOpen?: boolean | undefined;
   timeoutMs: number;
   /** Between TERM and KILL. */
   graceMs: number;
@@ -36,17 +40,25 @@ export interface RunEnd {
   exitCode: number;
   signal: NodeJS.Signals | null;
   durationMs: number;
+  /** A word for why it ended, such as `exit`, `signal`, `timeout`, or what {@link Run.cancel} was given. */
+  reason: string;
+  /** What ending its processes found, if they had to be ended. */
+  receipt: KillReceipt | undefined;
 }
+
+type RunTree = ProcessTree & { pid: number; cgroup?: Cgroup | undefined };
 
 /** The name of the variable by which a run's processes are found, wherever they went. */
 export const RUN_MARK = "CERVER_RUN_ID";
+/** The variable that says which sandbox a process belongs to. */
+export const SANDBOX_MARK = "CERVER_SANDBOX_ID";
 
 /**
  * Starts a process in a group of its own.
  *
  * Resolves when it runs; rejects with a sentence when the system refuses it.
  */
-export async function startRun(spec: RunSpec): Promise<Run> {
+export async function startRun(spec: RunSpec, cgroups: Cgroups | undefined): Promise<Run> {
   const prepared = prepareCommand(spec.command, spec);
   // Most commands are ready at once: waiting a turn for them would be felt.
   const command = prepared instanceof Promise ? await prepared : prepared;
@@ -56,10 +68,12 @@ export async function startRun(spec: RunSpec): Promise<Run> {
       cwd: spec.cwd,
       env: spec.env,
       detached: true,
-      stdio: [spec.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+      stdio: [spec.stdin === undefined && !spec.stdinOpen ? "ignore" : "pipe", "pipe", "pipe"],
     });
     if (child.pid === undefined) await failed(child);
-    return new Run(spec, child, startedAt, command.script);
+    // What it forked before it was moved is not in the group: the mark finds that.
+    const tree = { pid: child.pid!, mark: `${RUN_MARK}=${spec.runId}`, cgroup: cgroups?.add(child.pid!) };
+    return new Run(spec, child, tree, startedAt, command.script);
   } catch (error) {
     removeScript(command.script);
     throw startError(error, spec);
@@ -67,8 +81,9 @@ export async function startRun(spec: RunSpec): Promise<Run> {
 }
 
 /** Takes over a process that was started before and has just been told what to do. */
-export function adoptRun(spec: RunSpec, { child, script }: WokenShell): Run {
-  return new Run(spec, child, performance.now(), script);
+export function adoptRun(spec: RunSpec, { child, cgroup, script }: WokenProcess): Run {
+  const tree = { pid: child.pid!, ...(cgroup ? { cgroup } : { mark: `${RUN_MARK}=${spec.runId}` }) };
+  return new Run(spec, child, tree, performance.now(), script);
 }
 
 /** One execution: its output, its end, and the means to end it. Once it is over nothing of its group is left. */
@@ -82,31 +97,61 @@ export class Run {
   /** Resolves when the run has ended and all of its output was read. */
   readonly closed: Promise<void>;
   readonly #spec: RunSpec;
-  #stoppedAs: "cancelled" | "timed_out" | undefined;
-  #stopping: Promise<unknown> | undefined;
+  readonly #tree: RunTree;
+  readonly #stdin: Writable | null;
+  #stopped: { as: "cancelled" | "timed_out"; reason: string } | undefined;
+  #stopping: Promise<KillReceipt> | undefined;
+  #receipt: KillReceipt | undefined;
 
-  constructor(spec: RunSpec, child: ChildProcess, startedAt: number, script: string | undefined) {
+  constructor(
+    spec: RunSpec,
+    child: ChildProcess,
+    tree: RunTree,
+    startedAt: number,
+    script: string | undefined,
+  ) {
     this.id = spec.runId;
     this.pid = child.pid!;
     this.stdout = child.stdout!;
     this.stderr = child.stderr!;
     this.#spec = spec;
-    if (spec.stdin !== undefined && child.stdin) {
-      // A program need not read its input: a closed pipe is its choice.
-      child.stdin.on("error", () => {});
-      child.stdin.end(spec.stdin);
-    }
-    const timer = setTimeout(() => this.#stop("timed_out"), spec.timeoutMs);
+    this.#tree = tree;
+    this.#stdin = child.stdin;
+    // A program need not read its input: a closed pipe is its choice.
+    child.stdin?.on("error", () => {});
+    if (spec.stdin !== undefined) child.stdin?.write(spec.stdin);
+    if (!spec.stdinOpen) child.stdin?.end();
+    const timer = setTimeout(() => this.#stop("timed_out", "timeout"), spec.timeoutMs);
     this.ended = new Promise<RunEnd>((resolve) => {
       child.once("exit", async (code, signal) => {
         clearTimeout(timer);
         await this.#endRest();
         const durationMs = performance.now() - startedAt;
-        resolve({ ...this.#outcome(code, signal), signal, durationMs });
+        resolve({ ...this.#outcome(code, signal), signal, durationMs, receipt: this.#receipt });
+        child.stdin?.destroy();
         removeScript(script);
+        this.#tree.cgroup?.remove();
       });
     });
     this.closed = Promise.all([this.ended, this.#pipesClosed()]).then(() => {});
+  }
+
+  /** Bytes of input that the process has not taken yet. */
+  get stdinPending(): number {
+    return this.#stdin?.writableLength ?? 0;
+  }
+
+  /** Whether the process can still be given input. */
+  get stdinIsOpen(): boolean {
+    return this.#stdin !== null && this.#stdin.writable;
+  }
+
+  writeStdin(bytes: Uint8Array): void {
+    this.#stdin?.write(bytes);
+  }
+
+  closeStdin(): void {
+    this.#stdin?.end();
   }
 
   /** Resolves when the pipes are closed. */
@@ -118,23 +163,25 @@ export class Run {
     );
   }
 
-  /** Ends the run's processes: TERM, then KILL. The end is told by {@link ended}. */
-  cancel(): void {
-    this.#stop("cancelled");
+  /** Ends the run's processes: TERM, then KILL. The end is told by {@link ended}, with a receipt. */
+  cancel(reason = "cancelled"): void {
+    this.#stop("cancelled", reason);
   }
 
-  #stop(as: "cancelled" | "timed_out"): void {
-    if (this.#stoppedAs) return;
-    this.#stoppedAs = as;
-    this.#stopping = endTree({ pgid: this.pid, mark: `${RUN_MARK}=${this.id}` }, this.#spec.graceMs);
+  #stop(as: "cancelled" | "timed_out", reason: string): void {
+    if (this.#stopped) return;
+    this.#stopped = { as, reason };
+    this.#stopping = endTree(this.#tree, this.#spec.graceMs);
   }
 
-  /** The process has exited: what it left behind in its group goes too, and what holds its pipes. */
+  /** The process has exited: what it left behind goes too, and what holds its pipes. */
   async #endRest(): Promise<void> {
-    await this.#stopping;
+    this.#receipt = await this.#stopping;
     const { graceMs } = this.#spec;
-    if (groupExists(this.pid)) await endTree({ pgid: this.pid }, graceMs);
-    if (this.#pipesOpen()) await this.#pipesClosedWithin(PIPE_WAIT_MS);
+    const { pid, cgroup } = this.#tree;
+    if (cgroup?.populated || groupExists(pid)) this.#receipt ??= await endTree({ pid, cgroup }, graceMs);
+    if (!this.#pipesOpen()) return this.#closeIdlePipes();
+    await this.#pipesClosedWithin(PIPE_WAIT_MS);
     // Nobody of the group is left, and yet somebody has the pipe: a child that left the group.
     if (this.#pipesOpen()) await endTree({ mark: `${RUN_MARK}=${this.id}` }, graceMs);
     this.#closeIdlePipes();
@@ -171,10 +218,15 @@ export class Run {
     clearTimeout(timer);
   }
 
-  #outcome(code: number | null, signal: NodeJS.Signals | null): Pick<RunEnd, "status" | "exitCode"> {
-    if (this.#stoppedAs === "timed_out") return { status: "timed_out", exitCode: TIMEOUT_EXIT_CODE };
+  #outcome(
+    code: number | null,
+    signal: NodeJS.Signals | null,
+  ): Pick<RunEnd, "status" | "exitCode" | "reason"> {
+    const { as, reason } = this.#stopped ?? {};
+    if (as === "timed_out") return { status: as, exitCode: TIMEOUT_EXIT_CODE, reason: reason! };
     const exitCode = code ?? 128 + constants.signals[signal!];
-    return { status: this.#stoppedAs ?? (exitCode === 0 ? "succeeded" : "failed"), exitCode };
+    const word = reason ?? (signal ? "signal" : "exit");
+    return { status: as ?? (exitCode === 0 ? "succeeded" : "failed"), exitCode, reason: word };
   }
 }
 

@@ -7,14 +7,10 @@ import { Environment } from "../../protocol/runs.js";
 import type { CreateSandboxRequest } from "../../protocol/sandbox.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { runEnvironment } from "./environment.js";
-import { endLeftBehind, endTree } from "./process-tree.js";
-import { adoptRun, RUN_MARK, type Run, type RunSpec, startRun } from "./run.js";
-import { RunSlots } from "./run-slots.js";
-import { WaitingShells } from "./waiting-shells.js";
+import { SANDBOX_MARK } from "./run.js";
 
 /** How many sandboxes a relay keeps. */
 const MAX_SANDBOXES = 10_000;
-const SANDBOX_MARK = "CERVER_SANDBOX_ID";
 
 /** What is remembered of a sandbox between two starts of the relay. */
 const StoredSandbox = z.object({
@@ -38,48 +34,21 @@ export interface SandboxesOptions {
   hostEnv: Record<string, string>;
   /** Folders outside of ours that sessions may choose to work in. */
   allowDirs: readonly string[];
-  maxRuns: number;
-  graceMs: number;
 }
 
-/** One session's place on this machine: its folder, its environment, its state, its runs. */
+/** One session's place on this machine: its folder, its environment, its state. */
 export class Sandbox {
-  readonly runs = new Set<Run>();
   readonly stored: StoredSandbox;
-  readonly #options: SandboxesOptions;
-  readonly #slots: RunSlots;
-  readonly #scratchDir: string;
-  readonly #baseEnv: Record<string, string>;
-  readonly #shells: WaitingShells;
-  #deleted = false;
+  /** What every run in it starts from. */
+  readonly env: Record<string, string>;
 
-  constructor(
-    stored: StoredSandbox,
-    options: SandboxesOptions,
-    slots: RunSlots,
-    scratchDir: string,
-    counter: { waiting: number },
-  ) {
+  constructor(stored: StoredSandbox, { hostEnv }: SandboxesOptions) {
     this.stored = stored;
-    this.#options = options;
-    this.#slots = slots;
-    this.#scratchDir = scratchDir;
-    this.#baseEnv = runEnvironment(options.hostEnv, stored.env, undefined, {
+    this.env = runEnvironment(hostEnv, stored.env, undefined, {
       PWD: stored.folder,
       [SANDBOX_MARK]: stored.id,
       ...(stored.sessionId && { CERVER_SESSION_ID: stored.sessionId }),
     });
-    this.#shells = new WaitingShells({ folder: stored.folder, env: this.#baseEnv, scratchDir, counter });
-  }
-
-  /** How many shells wait for runs. */
-  get waitingShells(): number {
-    return this.#shells.size;
-  }
-
-  /** Gets ready for runs that are expected soon. */
-  warmUp(): void {
-    this.#shells.refill();
   }
 
   get id(): string {
@@ -103,103 +72,23 @@ export class Sandbox {
       hint: "Use a folder inside the session's own, or start the relay with --allow-dir and set metadata.working_dir.",
     });
   }
-
-  /** Starts a run, if the relay has room for one more. */
-  async start(
-    spec: Pick<RunSpec, "runId" | "command" | "stdin" | "timeoutMs"> & {
-      cwd?: string | undefined;
-      envs?: Record<string, string> | undefined;
-    },
-  ): Promise<Run> {
-    const release = this.#slots.take();
-    try {
-      const cwd = spec.cwd === undefined ? this.folder : await this.workingFolder(spec.cwd);
-      const full: RunSpec = {
-        ...spec,
-        cwd,
-        env: {},
-        graceMs: this.#options.graceMs,
-        scratchDir: this.#scratchDir,
-      };
-      const run =
-        this.#wake(full, spec.envs) ??
-        (await startRun({ ...full, env: this.#runEnv(spec.runId, cwd, spec.envs) }));
-      this.runs.add(run);
-      run.ended.finally(() => {
-        this.runs.delete(run);
-        release();
-      });
-      // Starting a process holds this one up: first the answer, which follows the closing of the pipes, then the refill.
-      run.closed.then(() => this.#shells.refill());
-      // Deleted while the process was starting: it must not outlive its sandbox.
-      if (this.#deleted) run.cancel();
-      return run;
-    } catch (error) {
-      release();
-      throw error;
-    }
-  }
-
-  /** A run in a shell that waits already, if this run can be served by one. */
-  #wake(spec: RunSpec, envs: Record<string, string> | undefined): Run | undefined {
-    if (spec.command.kind !== "shell" || spec.stdin !== undefined || spec.cwd !== this.folder)
-      return undefined;
-    const woken = this.#shells.wake(spec.runId, spec.command.code, { ...envs, [RUN_MARK]: spec.runId });
-    return woken && adoptRun(spec, woken);
-  }
-
-  #runEnv(runId: string, cwd: string, envs: Record<string, string> | undefined): Record<string, string> {
-    // The marks win over whatever a run sets: they are how its processes are found.
-    const { [SANDBOX_MARK]: mark, CERVER_SESSION_ID: session } = this.#baseEnv;
-    return {
-      ...this.#baseEnv,
-      PWD: cwd,
-      ...envs,
-      [SANDBOX_MARK]: mark!,
-      ...(session && { CERVER_SESSION_ID: session }),
-      [RUN_MARK]: runId,
-    };
-  }
-
-  /** Ends the shells that wait for runs. */
-  rest(): void {
-    this.#shells.end();
-  }
-
-  /** Ends every run, and what escaped from one. */
-  async end(): Promise<void> {
-    this.#deleted = true;
-    this.#shells.end();
-    for (const run of this.runs) run.cancel();
-    await Promise.all([...this.runs].map((run) => run.ended));
-    await endTree({ mark: `${SANDBOX_MARK}=${this.id}` }, this.#options.graceMs);
-  }
 }
 
 /** The sandboxes of this machine, remembered on disk so that a relay that starts again still has them. */
 export class Sandboxes {
-  readonly slots: RunSlots;
   readonly #options: SandboxesOptions;
   readonly #root: string;
-  readonly #scratchDir: string;
   readonly #sandboxes = new Map<string, Sandbox>();
-  readonly #counter = { waiting: 0 };
 
   private constructor(options: SandboxesOptions) {
     this.#options = options;
     this.#root = join(options.stateDir, "sandboxes");
-    this.#scratchDir = join(options.stateDir, "scratch");
-    this.slots = new RunSlots(options.maxRuns);
   }
 
   static async open(options: SandboxesOptions): Promise<Sandboxes> {
     const sandboxes = new Sandboxes(options);
     await makePrivateFolder(sandboxes.#root);
-    await rm(sandboxes.#scratchDir, { recursive: true, force: true });
-    await makePrivateFolder(sandboxes.#scratchDir);
     await sandboxes.#load();
-    // A relay that was killed could not end its runs: this one does, before it takes new ones.
-    await endLeftBehind(SANDBOX_MARK, (id) => sandboxes.#sandboxes.has(id), options.graceMs);
     return sandboxes;
   }
 
@@ -235,9 +124,7 @@ export class Sandboxes {
       createdAt: new Date().toISOString(),
     };
     await this.#store(stored);
-    const sandbox = this.#add(stored);
-    sandbox.warmUp();
-    return sandbox;
+    return this.#add(stored);
   }
 
   get(id: string): Sandbox {
@@ -253,28 +140,11 @@ export class Sandboxes {
     await this.#store(sandbox.stored);
   }
 
-  /** Ends a sandbox and removes its folder, unless the folder is the user's. An unknown one is gone already. */
+  /** Forgets a sandbox whose runs have ended, and removes its folder, unless the folder is the user's. */
   async delete(id: string): Promise<void> {
-    const sandbox = this.#sandboxes.get(id);
-    if (!sandbox) return;
-    this.#sandboxes.delete(id);
-    await sandbox.end();
+    if (!this.#sandboxes.delete(id)) return;
     // A child that died a moment ago may have written a moment before.
     await rm(join(this.#root, id), { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
-  }
-
-  /** Ends every run of every sandbox. The folders stay. */
-  async endRuns(): Promise<void> {
-    await Promise.all(
-      [...this.#sandboxes.values()].map((sandbox) =>
-        sandbox.runs.size > 0 ? sandbox.end() : sandbox.rest(),
-      ),
-    );
-  }
-
-  /** Runs under way. */
-  get liveRuns(): number {
-    return this.slots.taken;
   }
 
   async #allowedFolder(wanted: unknown): Promise<string | undefined> {
@@ -294,7 +164,7 @@ export class Sandboxes {
   }
 
   #add(stored: StoredSandbox): Sandbox {
-    const sandbox = new Sandbox(stored, this.#options, this.slots, this.#scratchDir, this.#counter);
+    const sandbox = new Sandbox(stored, this.#options);
     this.#sandboxes.set(stored.id, sandbox);
     return sandbox;
   }

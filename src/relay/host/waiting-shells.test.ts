@@ -1,52 +1,71 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { OutputCollector } from "./output-collector.js";
-import { membersOf } from "./process-tree.js";
-import { type Sandbox, Sandboxes } from "./sandboxes.js";
+import { hasMark } from "./process-table.js";
+import { adoptRun, type Run, type RunSpec, startRun } from "./run.js";
+import { WaitingShells } from "./waiting-shells.js";
 
 let folder: string;
-let woken: Sandbox;
-let fresh: Sandbox;
-const opened: Sandboxes[] = [];
-
-async function open(stateDir: string): Promise<Sandboxes> {
-  const sandboxes = await Sandboxes.open({
-    stateDir,
-    hostEnv: { PATH: process.env.PATH!, HOME: folder, LANG: "C.UTF-8" },
-    allowDirs: [],
-    maxRuns: 8,
-    graceMs: 300,
-  });
-  opened.push(sandboxes);
-  return sandboxes;
-}
-const newSandbox = async (sandboxes: Sandboxes) => sandboxes.create({ engine: "shell", metadata: {} });
+let env: Record<string, string>;
+let shells: WaitingShells;
+const counter = { waiting: 0 };
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "cerver-shells-"));
-  woken = await newSandbox(await open(join(folder, "plain")));
-  // No shell waits where its script's name would not survive being read as a line.
-  fresh = await newSandbox(await open(join(folder, "back\\slash")));
+  await mkdir(join(folder, "work"));
+  await mkdir(join(folder, "scratch"));
+  env = { PATH: process.env.PATH!, HOME: folder, LANG: "C.UTF-8", PWD: join(folder, "work") };
+  shells = waitingShells();
+  shells.refill();
 });
 afterAll(async () => {
-  await Promise.all(opened.map((sandboxes) => sandboxes.endRuns()));
+  shells.end();
   await rm(folder, { recursive: true, force: true });
 });
 
-async function run(sandbox: Sandbox, code: string, envs: Record<string, string>) {
-  const spec = { runId: "run_same", command: { kind: "shell" as const, code }, timeoutMs: 10_000, envs };
-  const started = await sandbox.start(spec);
-  const [out, err] = [new OutputCollector(), new OutputCollector()];
-  started.stdout.on("data", (chunk) => out.push(chunk));
-  started.stderr.on("data", (chunk) => err.push(chunk));
-  const { status, exitCode, signal } = await started.ended;
-  await started.closed;
-  const plain = (text: string) => text.replaceAll(sandbox.folder, "FOLDER").replaceAll(sandbox.id, "ID");
-  return { status, exitCode, signal, stdout: plain(out.finish().text), stderr: plain(err.finish().text) };
+const waitingShells = (more: Record<string, string> = {}) =>
+  new WaitingShells({
+    folder: join(folder, "work"),
+    env: { ...env, ...more },
+    scratchDir: join(folder, "scratch"),
+    counter,
+    cgroups: undefined,
+  });
+
+const specOf = (code: string, envs: Record<string, string>): RunSpec => ({
+  runId: "run_same",
+  command: { kind: "shell", code },
+  cwd: join(folder, "work"),
+  env: { ...env, ...envs, CERVER_RUN_ID: "run_same" },
+  timeoutMs: 10_000,
+  graceMs: 300,
+  scratchDir: join(folder, "scratch"),
+});
+
+async function resultOf(run: Run) {
+  const read = async (pipe: Run["stdout"]) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of pipe) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString("latin1");
+  };
+  const [stdout, stderr, { status, exitCode, signal }] = await Promise.all([
+    read(run.stdout),
+    read(run.stderr),
+    run.ended,
+  ]);
+  return { status, exitCode, signal, stdout, stderr };
 }
+
+function wake(code: string, envs: Record<string, string>): Promise<Awaited<ReturnType<typeof resultOf>>> {
+  const woken = shells.wake("run_same", code, { ...envs, CERVER_RUN_ID: "run_same" });
+  if (!woken) throw new Error(`no shell was woken for ${code}`);
+  return resultOf(adoptRun(specOf(code, envs), woken));
+}
+
+const fresh = async (code: string, envs: Record<string, string>) =>
+  resultOf(await startRun(specOf(code, envs), undefined));
 
 // What a process can tell of itself, without what differs from one process to the next.
 const SCRIPTS = [
@@ -117,18 +136,23 @@ const SCRIPTS = [
 test("a woken shell behaves like a fresh one, script by script", async () => {
   const variables = { A: 'it\'s "quoted" $HOME `id`', B: "two\nlines\\" };
   for (const code of SCRIPTS) {
-    // Long enough for the shells that were used to be replaced.
-    await sleep(60);
-    expect(woken.waitingShells, code).toBeGreaterThan(0);
-    expect(await run(woken, code, variables), code).toEqual(await run(fresh, code, variables));
-    expect(fresh.waitingShells).toBe(0);
+    await expect.poll(() => shells.size, { interval: 5 }).toBeGreaterThan(0);
+    expect(await wake(code, variables), code).toEqual(await fresh(code, variables));
+    shells.refill();
   }
 }, 60_000);
 
-test("shells wait once a sandbox is made, and go with it", async () => {
-  const own = await newSandbox(opened[0]!);
-  const mark = { mark: `CERVER_SANDBOX_ID=${own.id}` };
-  await expect.poll(() => membersOf(mark)).not.toEqual([]);
-  await opened[0]!.delete(own.id);
-  expect(await membersOf(mark)).toEqual([]);
+test("shells wait once they are asked for, and go when they are told", async () => {
+  const own = waitingShells({ CERVER_TEST_MARK: folder });
+  own.refill();
+  await expect.poll(() => own.size).toBeGreaterThan(0);
+  const { readdirSync } = await import("node:fs");
+  const marked = () =>
+    readdirSync("/proc").filter(
+      (name) => /^\d+$/.test(name) && hasMark(Number(name), `CERVER_TEST_MARK=${folder}`),
+    );
+  expect(marked()).not.toEqual([]);
+  own.end();
+  await sleep(50);
+  await expect.poll(marked).toEqual([]);
 });

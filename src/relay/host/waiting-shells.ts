@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Writable } from "node:stream";
+import type { Cgroup, Cgroups } from "./cgroup.js";
 
 /** How many shells wait in a sandbox at first, in a busy one, and in all of them together. */
 const AT_FIRST = 2;
@@ -33,16 +34,20 @@ export interface WaitingShellsOptions {
   scratchDir: string;
   /** Shells that wait anywhere on this relay. */
   counter: { waiting: number };
+  cgroups: Cgroups | undefined;
 }
 
-/** A shell that was woken, and the script to remove when its run is over, if there is one. */
-export interface WokenShell {
+/** A process that was woken, and the script to remove when its run is over, if there is one. */
+export interface WokenProcess {
   child: ChildProcess;
+  /** Set when it was in a control group of its own before it was woken. */
+  cgroup: Cgroup | undefined;
   script: string | undefined;
 }
 
 interface Waiting {
   child: ChildProcess;
+  cgroup: Cgroup | undefined;
   since: number;
   inode: number;
 }
@@ -72,7 +77,7 @@ export class WaitingShells {
   }
 
   /** Wakes a shell for a run; undefined when none waits or this run needs what a waiting shell cannot give. */
-  wake(runId: string, code: string, variables: Record<string, string>): WokenShell | undefined {
+  wake(runId: string, code: string, variables: Record<string, string>): WokenProcess | undefined {
     if (code.length > MAX_CODE_LENGTH || Object.keys(variables).some((name) => SHELL_OWN.test(name)))
       return undefined;
     const shell = this.#take();
@@ -86,7 +91,7 @@ export class WaitingShells {
     const script =
       text.length > MAX_LINE_LENGTH || text.includes("\n") ? this.#writeScript(runId, text) : undefined;
     (shell.child.stdio[3] as Writable).end(`${script === undefined ? text : `. ${quote(script)}`}\n`);
-    return { child: shell.child, script };
+    return { child: shell.child, cgroup: shell.cgroup, script };
   }
 
   #writeScript(runId: string, text: string): string {
@@ -122,7 +127,7 @@ export class WaitingShells {
     this.#ended = true;
     clearInterval(this.#timer);
     clearTimeout(this.#quiet);
-    for (const { child } of this.#waiting.splice(0)) this.#dismiss(child);
+    for (const shell of this.#waiting.splice(0)) this.#dismiss(shell);
   }
 
   #hasRoom(): boolean {
@@ -140,13 +145,13 @@ export class WaitingShells {
         shell.child.removeAllListeners("exit");
         return shell;
       }
-      shell.child.kill("SIGKILL");
+      discard(shell);
     }
     return undefined;
   }
 
   #start(): void {
-    const { folder, env, scratchDir, counter } = this.#options;
+    const { folder, env, scratchDir, counter, cgroups } = this.#options;
     if (/[\n\\]/.test(scratchDir)) return;
     const child = spawn("/bin/sh", ["-c", WAIT], {
       cwd: folder,
@@ -158,12 +163,18 @@ export class WaitingShells {
     child.on("error", () => {});
     if (child.pid === undefined) return;
     (child.stdio[3] as Writable).on("error", () => {});
-    const shell = { child, since: performance.now(), inode: inodeOf(folder) };
+    const shell = {
+      child,
+      cgroup: cgroups?.add(child.pid),
+      since: performance.now(),
+      inode: inodeOf(folder),
+    };
     child.once("exit", () => {
       const at = this.#waiting.indexOf(shell);
       if (at < 0) return;
       this.#waiting.splice(at, 1);
       counter.waiting--;
+      shell.cgroup?.remove();
     });
     this.#waiting.push(shell);
     counter.waiting++;
@@ -173,7 +184,7 @@ export class WaitingShells {
   #dismissIdle(): void {
     const now = performance.now();
     while (this.#waiting.length > 0 && now - this.#waiting[0]!.since > IDLE_MS) {
-      this.#dismiss(this.#waiting.shift()!.child);
+      this.#dismiss(this.#waiting.shift()!);
     }
     if (this.#waiting.length > 0) return;
     clearInterval(this.#timer);
@@ -181,12 +192,17 @@ export class WaitingShells {
     this.#wanted = AT_FIRST;
   }
 
-  #dismiss(child: ChildProcess): void {
+  #dismiss(shell: Waiting): void {
     this.#options.counter.waiting--;
-    child.removeAllListeners("exit");
-    child.kill("SIGKILL");
-    for (const stream of child.stdio) stream?.destroy();
+    discard(shell);
   }
+}
+
+function discard({ child, cgroup }: Waiting): void {
+  child.removeAllListeners("exit");
+  child.once("exit", () => cgroup?.remove());
+  child.kill("SIGKILL");
+  for (const stream of child.stdio) stream?.destroy();
 }
 
 /** A folder that was replaced by another of its name is not the one a shell waits in. */

@@ -1,8 +1,15 @@
+import type { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
-import { CreatedSandbox, PROVIDER_PATH } from "../../../protocol/sandbox.js";
+import {
+  CreatedSandbox,
+  KEPT_RUNS_PATH,
+  KeptRun,
+  LookupAnswer,
+  PROVIDER_PATH,
+} from "../../../protocol/sandbox.js";
 import { withKnownBody } from "../../../tunnel/known-body.js";
 import { INLINE_BODY_BYTES } from "../../../tunnel/wire.js";
-import type { CerverInterface, ProviderEnv, SandboxRecord } from "../contract.js";
+import type { DurableRuns, ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { fromPublicRun, fromPublicRunStream, isPublicRelay } from "./public-relay.js";
 
 /** Reaches one compute: through the tunnel hub, or straight to `P69_BASE_URL`. */
@@ -14,18 +21,28 @@ export type ComputeFetch = (computeId: string, request: Request) => Promise<Resp
  * The relay over there serves the compute API, so every method is one request to it, and its response is handed on
  * as it is. A public relay's answers are put into our words first.
  */
-export function p69Provider(fetchCompute: ComputeFetch): CerverInterface {
-  const send = (computeId: string, method: string, path: string, env: ProviderEnv, body?: unknown) => {
-    const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-    const request = new Request(`http://compute${PROVIDER_PATH}/sandboxes${path}`, {
+export function p69Provider(fetchCompute: ComputeFetch): ProviderAdapter {
+  const ask = (computeId: string, method: string, path: string, env: ProviderEnv, bytes?: Uint8Array) => {
+    const request = new Request(`http://compute${path}`, {
       method,
       signal: env.signal,
-      ...(bytes && { headers: { "content-type": "application/json" }, body: bytes }),
+      ...(bytes && {
+        headers: { "content-type": "application/json" },
+        body: bytes as Uint8Array<ArrayBuffer>,
+      }),
     });
     // A small body travels in one message with its head.
     if (bytes && bytes.length <= INLINE_BODY_BYTES) withKnownBody(request, bytes);
     return fetchCompute(computeId, request);
   };
+  const send = (computeId: string, method: string, path: string, env: ProviderEnv, body?: unknown) =>
+    ask(
+      computeId,
+      method,
+      `${PROVIDER_PATH}/sandboxes${path}`,
+      env,
+      body === undefined ? undefined : Buffer.from(JSON.stringify(body)),
+    );
   const call = (record: SandboxRecord, method: string, path: string, env: ProviderEnv, body?: unknown) =>
     send(record.computeId, method, `/${encodeURIComponent(record.sandboxId)}${path}`, env, body);
 
@@ -69,5 +86,70 @@ export function p69Provider(fetchCompute: ComputeFetch): CerverInterface {
     setState: (record, state, env) => call(record, "PUT", "/state", env, state),
 
     deleteSandbox: (record, env) => call(record, "DELETE", "", env),
+
+    durable: durableRuns(ask, call),
   };
+}
+
+/** The runs that our relay keeps, which a public relay does not have. */
+function durableRuns(
+  ask: (
+    computeId: string,
+    method: string,
+    path: string,
+    env: ProviderEnv,
+    bytes?: Uint8Array,
+  ) => Promise<Response>,
+  call: (
+    record: SandboxRecord,
+    method: string,
+    path: string,
+    env: ProviderEnv,
+    body: unknown,
+  ) => Promise<Response>,
+): DurableRuns {
+  const at = (runId: string, rest: string) => `${KEPT_RUNS_PATH}/${encodeURIComponent(runId)}${rest}`;
+  return {
+    async start(record, request, env) {
+      return read(KeptRun, await call(record, "POST", "/runs", env, request));
+    },
+    async lookup(run_ids, env) {
+      const body = Buffer.from(JSON.stringify({ run_ids }));
+      return (
+        await read(LookupAnswer, await ask(env.computeId, "POST", `${KEPT_RUNS_PATH}/lookup`, env, body))
+      ).runs;
+    },
+    answer: ({ computeId, runId }, env) => ask(computeId, "GET", at(runId, "/answer"), env),
+    stream: ({ computeId, runId }, { stdout, stderr }, env) =>
+      ask(computeId, "GET", at(runId, `/stream?stdout_offset=${stdout}&stderr_offset=${stderr}`), env),
+    output: ({ computeId, runId }, { stream, from, until }, env) =>
+      ask(
+        computeId,
+        "GET",
+        at(runId, `/output?stream=${stream}&from=${from}${until === undefined ? "" : `&until=${until}`}`),
+        env,
+      ),
+    stdin: ({ computeId, runId }, { bytes, offset, close }, env) =>
+      ask(
+        computeId,
+        "POST",
+        at(runId, `/stdin?close=${close ? 1 : 0}${offset === undefined ? "" : `&offset=${offset}`}`),
+        env,
+        bytes,
+      ),
+    async cancel({ computeId, runId }, env) {
+      return read(KeptRun, await ask(computeId, "POST", at(runId, "/cancel"), env));
+    },
+    ends: (env) => ask(env.computeId, "GET", `${KEPT_RUNS_PATH}/ends`, env),
+  };
+}
+
+async function read<S extends z.ZodType>(schema: S, response: Response): Promise<z.output<S>> {
+  const body: unknown = await response.json().catch(() => undefined);
+  if (!response.ok) throw CerverError.fromBody(response.status, body);
+  const answer = schema.safeParse(body);
+  if (answer.success) return answer.data;
+  throw new CerverError("provider_failed", "The relay's answer about its runs is not understood.", {
+    hint: "Update the relay on that machine, then try again.",
+  });
 }

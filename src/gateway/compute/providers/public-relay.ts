@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
 import { newId } from "../../../protocol/ids.js";
-import { type RunEvent, type RunStatus, TIMEOUT_EXIT_CODE } from "../../../protocol/runs.js";
+import { TIMEOUT_EXIT_CODE } from "../../../protocol/run-limits.js";
+import type { RunEvent, RunStatus } from "../../../protocol/runs.js";
 import {
   RUN_EVENTS_HEADER,
   type SandboxRunAnswer,

@@ -1,8 +1,8 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
-import { RunRequest } from "../../../protocol/runs.js";
 import {
+  type CreatedSession,
   CreateSessionRequest,
   ListSessionsQuery,
   PatchSessionRequest,
@@ -15,8 +15,8 @@ import {
 } from "../../../protocol/transcript.js";
 import type { Sessions } from "../../session/sessions.js";
 import { type AccountVariables, requireScope } from "../auth.js";
-import { toNdjson } from "../ndjson.js";
-import { json, query } from "../validate.js";
+import { idempotencyKey, json, query } from "../validate.js";
+import { runRoutes } from "./runs.js";
 
 const PurgeQuery = z.object({ purge: z.enum(["0", "1", "true", "false"]).optional() });
 
@@ -26,9 +26,22 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
   const run = requireScope("run");
   const admin = requireScope("admin");
   return new Hono<{ Variables: AccountVariables }>()
-    .post("/", run, json(CreateSessionRequest), async (c) =>
-      c.json(await sessions.create(c.var.principal.accountId, c.req.valid("json"), c.req.raw.signal), 201),
-    )
+    .post("/", run, json(CreateSessionRequest), async (c) => {
+      const { accountId } = c.var.principal;
+      const request = c.req.valid("json");
+      const key = idempotencyKey(c);
+      const create = () => sessions.create(accountId, request, c.req.raw.signal);
+      if (key === undefined) return c.json(await create(), 201);
+      const created = await sessions.keys.once<CreatedSession>(
+        { accountId, key, parts: ["create", request], runId: null },
+        {
+          work: create,
+          again: create,
+          answered: { share: true, write: JSON.stringify, read: (text) => JSON.parse(text) },
+        },
+      );
+      return c.json(created, 201);
+    })
     .get("/", read, query(ListSessionsQuery), async (c) =>
       c.json(await sessions.list(c.var.principal.accountId, c.req.valid("query"))),
     )
@@ -62,27 +75,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
       return c.json(sessions.metrics(session));
     })
 
-    .post("/:id/run", run, json(RunRequest), async (c) => {
-      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-      const answer = await sessions.runs.run(session, c.req.valid("json"), c.req.raw.signal);
-      c.header("X-Cerver-Session-Id", session.id);
-      c.header("X-Cerver-Provider", session.provider);
-      return c.json(answer);
-    })
-    .post("/:id/run/stream", run, json(RunRequest), async (c) => {
-      const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-      const stream = await sessions.runs.stream(session, c.req.valid("json"), c.req.raw.signal);
-      const ndjson = c.req.header("accept")?.includes("application/x-ndjson");
-      return c.body(ndjson ? toNdjson(stream.body) : stream.body, 200, {
-        "Content-Type": ndjson ? "application/x-ndjson" : "text/event-stream; charset=utf-8",
-        "Cache-Control": "no-cache, no-transform",
-        "X-Accel-Buffering": "no",
-        "X-Cerver-Session-Id": session.id,
-        "X-Cerver-Run-Id": stream.runId,
-        "X-Cerver-Provider": stream.provider,
-        "X-Cerver-Stream-Latency-Ms": stream.openMs.toFixed(1),
-      });
-    })
+    .route("/:id", runRoutes({ sessions }))
 
     .get("/:id/transcript", read, query(TranscriptQuery), async (c) => {
       const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));

@@ -1,0 +1,113 @@
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+/**
+ * A folder of control groups of version 2 that we may write: each run gets one, so that all of its processes are known,
+ * whatever they do, and can be ended in one step (cgroups(7), "Cgroups v2").
+ */
+export class Cgroups {
+  readonly #root: string;
+  #last = 0;
+
+  private constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Makes a folder inside this process's own control group; undefined where the system does not let us. */
+  static open(name: string): Cgroups | undefined {
+    const own = ownCgroup();
+    if (own === undefined) return undefined;
+    const root = join(own, name);
+    try {
+      mkdirSync(root);
+      // Killing a whole group at once came with Linux 5.14.
+      readFileSync(join(root, "cgroup.events"));
+      writeFileSync(join(root, "cgroup.kill"), "1");
+      return new Cgroups(root);
+    } catch {
+      removeFolder(root);
+      return undefined;
+    }
+  }
+
+  /** A group with one process in it; undefined when that process cannot be moved. */
+  add(pid: number): Cgroup | undefined {
+    const path = join(this.#root, String(++this.#last));
+    try {
+      mkdirSync(path);
+      writeFileSync(join(path, "cgroup.procs"), String(pid));
+      return new Cgroup(path);
+    } catch {
+      removeFolder(path);
+      return undefined;
+    }
+  }
+
+  /** Removes the folder. It has to be empty. */
+  close(): void {
+    removeFolder(this.#root);
+  }
+}
+
+/** The processes of one run, as the kernel keeps them together. */
+export class Cgroup {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Whether anything alive is in it. */
+  get populated(): boolean {
+    try {
+      return readFileSync(join(this.#path, "cgroup.events"), "latin1").includes("populated 1");
+    } catch {
+      return false;
+    }
+  }
+
+  /** The pids in it; processes that only wait to be reaped are not. */
+  members(): number[] {
+    try {
+      return readFileSync(join(this.#path, "cgroup.procs"), "latin1").split("\n").filter(Boolean).map(Number);
+    } catch {
+      return [];
+    }
+  }
+
+  /** Sends KILL to everything in it at once: nobody can fork in between. */
+  kill(): void {
+    try {
+      writeFileSync(join(this.#path, "cgroup.kill"), "1");
+    } catch {
+      // The group is gone, and so are its members.
+    }
+  }
+
+  /** Removes the group when nothing is in it. */
+  remove(): void {
+    removeFolder(this.#path);
+  }
+}
+
+/** The folder of this process's own control group in the hierarchy of version 2. */
+function ownCgroup(): string | undefined {
+  try {
+    const own = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1];
+    const mount = readFileSync("/proc/self/mounts", "utf8")
+      .split("\n")
+      .map((line) => line.split(" "))
+      .find(([, , type]) => type === "cgroup2")?.[1];
+    return own === undefined || mount === undefined ? undefined : join(mount, own);
+  } catch {
+    return undefined;
+  }
+}
+
+function removeFolder(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch {
+    // Not there, or still in use: the folder of a group costs nothing.
+  }
+}

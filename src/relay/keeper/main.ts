@@ -1,0 +1,74 @@
+// The keeper as a process: `node keeper.js SOCKET STATE_DIR VERSION`. A relay starts it, in a session of its own.
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { isLock, takeLock } from "../../util/lock-file.js";
+import { makePrivateFolder } from "../../util/private-folder.js";
+import { Cgroups } from "../host/cgroup.js";
+import { Keeper } from "./keeper.js";
+import { KeeperServer } from "./keeper-server.js";
+
+/** A keeper with nothing to hold goes after this long: sooner when no relay is there either. */
+const IDLE_MS = 300_000;
+const ALONE_MS = 15_000;
+const LOOK_MS = 5_000;
+
+const [socketPath, stateDir, software] = process.argv.slice(2) as [string, string, string];
+
+// A terminal that closes, or a Ctrl-C meant for the relay, is not meant for the runs.
+for (const signal of ["SIGHUP", "SIGINT", "SIGPIPE"] as const) process.on(signal, () => {});
+
+await makePrivateFolder(join(stateDir, "runs"));
+await makePrivateFolder(dirname(socketPath));
+const taken = await takeLock(join(stateDir, "keeper.lock"), socketPath);
+if (!isLock(taken)) {
+  // Another relay was quicker: its keeper is the one.
+  process.stdout.write("ready\n");
+  process.exit(0);
+}
+const lock = taken;
+await rm(socketPath, { force: true });
+await rm(join(stateDir, "scratch"), { recursive: true, force: true });
+await makePrivateFolder(join(stateDir, "scratch"));
+
+const keeper = await Keeper.open({ stateDir, cgroups: Cgroups.open(`cerver-${process.pid}`) });
+const server = new KeeperServer({
+  keeper,
+  socketPath,
+  software,
+  logger: { error: (fields, message) => log(message, fields) },
+  onStop: () => void stop(),
+});
+const umask = process.umask(0o077);
+await server.listen();
+process.umask(umask);
+process.stdout.on("error", () => {});
+process.stdout.write("ready\n");
+process.on("SIGTERM", () => void keeper.endAll().then(stop));
+process.on("uncaughtException", (error) => log("something unexpected went wrong", { err: error }));
+
+let idleSince = performance.now();
+const timer = setInterval(() => {
+  if (!keeper.isIdle) idleSince = performance.now();
+  const idleMs = performance.now() - idleSince;
+  if (idleMs > (server.hasLinks ? IDLE_MS : ALONE_MS)) void stop();
+}, LOOK_MS);
+const pruning = setInterval(() => keeper.prune(), 600_000);
+
+let stopping = false;
+async function stop(): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  clearInterval(timer);
+  clearInterval(pruning);
+  await server.close();
+  await keeper.close();
+  await rm(socketPath, { force: true });
+  await lock.release();
+  process.exit(0);
+}
+
+function log(message: string, fields: object): void {
+  const { err, ...rest } = fields as { err?: unknown };
+  const error = err instanceof Error ? (err.stack ?? err.message) : err;
+  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), message, error, ...rest })}\n`);
+}

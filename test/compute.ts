@@ -1,0 +1,31 @@
+import { createComputeApp } from "../src/relay/compute-app.js";
+import { hostEnvironment } from "../src/relay/host/environment.js";
+import { Sandboxes } from "../src/relay/host/sandboxes.js";
+import { KeeperClient } from "../src/relay/keeper-client.js";
+import { RunEnds } from "../src/relay/run-ends.js";
+import { silentLogger } from "../src/util/logger.js";
+
+/** This host's surface as a compute, with a real keeper, and no gateway. */
+export async function openCompute(stateDir: string, env: Record<string, string>) {
+  const hostEnv = hostEnvironment({ PATH: process.env.PATH!, ...env }, []);
+  const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs: [] });
+  const ends = new RunEnds();
+  const keeper = new KeeperClient({
+    stateDir,
+    env: hostEnv,
+    maxRuns: 8,
+    runGraceMs: 2_000,
+    killGraceMs: 300,
+    logger: silentLogger,
+    onEnded: ({ run_id }) => ends.add(run_id),
+  });
+  const app = createComputeApp({
+    sandboxes,
+    keeper,
+    ends,
+    facts: { hostname: "h", capabilities: {}, metadata: {} },
+    label: "h",
+    logger: silentLogger,
+  });
+  return { app, sandboxes, keeper, close: () => keeper.endAll() };
+}
