@@ -136,10 +136,7 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
     streamed = false,
   ): Promise<string> {
     const id = runIdOf(c);
-    await records.begin(
-      { id, session, request, streamed, startedAt: Date.now() },
-      request.background ?? false,
-    );
+    await runs.announce(session, request, streamed, id);
     return id;
   }
 }
