@@ -5,6 +5,8 @@ import { Backoff } from "../util/backoff.js";
 
 const FIRST_WAIT_MS = 200;
 const MAX_WAIT_MS = 2_000;
+/** A connection that was open for this long has held, whether something was said on it or not. */
+const HELD_MS = 5_000;
 
 /** How far a stream of a run's events has come. */
 export interface RunPosition {
@@ -38,6 +40,7 @@ export async function* unbroken(options: UnbrokenOptions): AsyncGenerator<RunEve
   let held = false;
   let brokeAt: number | undefined;
   for (;;) {
+    const openedAt = performance.now();
     try {
       for await (const event of open(at)) {
         held = true;
@@ -49,6 +52,11 @@ export async function* unbroken(options: UnbrokenOptions): AsyncGenerator<RunEve
       }
       return;
     } catch (error) {
+      if (error instanceof StreamBroke) {
+        held = true;
+        if (performance.now() - openedAt > HELD_MS) brokeAt = undefined;
+        if (brokeAt === undefined) backoff.reset();
+      }
       // Whoever was never connected is told at once, and so is who asks for what is not there.
       if (signal?.aborted || !held || at.runId === undefined || !isBreak(error)) throw error;
       if (brokeAt === undefined) onBreak?.(error);
