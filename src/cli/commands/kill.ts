@@ -33,9 +33,9 @@ export const killCommand = (context: CliContext) =>
 
 /** How a receipt's `method` knows what belongs to the run. */
 const METHODS = {
-  cgroup: "its cgroup",
-  mark: "the mark in their environment",
-  group: "its process group",
+  cgroup: "the run's cgroup",
+  mark: "the run's mark in their environment",
+  group: "the run's process group",
 } as const;
 
 function printReceipt(out: Output, { run_id, status, receipt }: CancelAnswer): void {
