@@ -107,6 +107,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       hasTokens: async () => (await tokens.list(account.id)).length > 0,
       createSigninLink: async () => `${publicUrl}/signin?token=${await links.create(account.id)}`,
       stop: async () => {
+        sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
         tunnels.close();
         hub.close();

@@ -318,8 +318,9 @@ export class BinaryWire implements Wire {
     stream.release?.();
     stream.response?.reject(error);
     stream.inbound?.fail(error);
-    stream.outbound.cancel(error);
+    // Who serves is told why before its body is cancelled: a link that broke is not an asker who has gone.
     stream.request?.abort(error);
+    stream.outbound.cancel(error);
   }
 
   #sent(stream: Stream): void {
