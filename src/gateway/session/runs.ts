@@ -14,6 +14,7 @@ import {
   timeoutOf,
 } from "../../protocol/runs.js";
 import { type KeptRun, SandboxRunAnswer } from "../../protocol/sandbox.js";
+import { knownBody } from "../../util/known-body.js";
 import type { Logger } from "../../util/logger.js";
 import type { Computes } from "../compute/computes.js";
 import type {
@@ -857,7 +858,10 @@ function notDurable(): CerverError {
 
 async function readAnswer(response: Response): Promise<SandboxRunAnswer> {
   if (!response.ok) throw await failureOf(response);
-  return SandboxRunAnswer.parse(await response.json());
+  const known = knownBody(response);
+  return SandboxRunAnswer.parse(
+    known ? JSON.parse(Buffer.from(known).toString("utf8")) : await response.json(),
+  );
 }
 
 async function failureOf(response: Response): Promise<CerverError> {
