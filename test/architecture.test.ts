@@ -33,7 +33,7 @@ const MAY_IMPORT: Record<string, string[]> = {
 };
 
 /** The cli starts the modes, by import() only, and reads how they are configured. */
-const CLI_MAY_START = /^(?:gateway|relay|mcp)\/(?:start|config|connection|daemon\/relay-process)\.ts$/;
+const CLI_MAY_START = /^(?:gateway|relay|mcp)\/(?:start|config|connection)\.ts$/;
 
 /** Where each outside library may be used. */
 const HOMES: [library: RegExp, home: RegExp][] = [

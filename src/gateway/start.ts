@@ -3,7 +3,10 @@ import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { CerverError } from "../protocol/errors.js";
 import type { Scope } from "../protocol/scopes.js";
+import { Channel } from "../tunnel/channel.js";
+import type { FrameSocket } from "../tunnel/frame-socket.js";
 import { TunnelHub } from "../tunnel/hub.js";
+import { socketPair } from "../tunnel/socket-pair.js";
 import { createLogger, type Logger } from "../util/logger.js";
 import { VERSION } from "../util/version.js";
 import { Accounts } from "./account/accounts.js";
@@ -39,6 +42,8 @@ export interface Gateway {
   hasTokens(): Promise<boolean>;
   /** A one-time link that signs a browser in, valid for some minutes. */
   createSigninLink(): Promise<string>;
+  /** Links a relay in this very process. Returns its end of the link. */
+  localLink(computeId: string): FrameSocket;
   /** Ends every request, relay link and file. */
   stop(): Promise<void>;
 }
@@ -111,6 +116,11 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       tokenIsValid: async (token) => (await tokens.verify(token)) !== undefined,
       hasTokens: async () => (await tokens.list(account.id)).length > 0,
       createSigninLink: async () => `${publicUrl}/signin?token=${await links.create(account.id)}`,
+      localLink: (computeId) => {
+        const [ours, theirs] = socketPair();
+        hub.attach(computeId, new Channel({ socket: ours, level: 2, side: "gateway", logger, software }));
+        return theirs;
+      },
       stop: async () => {
         sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));

@@ -3,6 +3,7 @@ import { WebSocket } from "ws";
 import { CerverError } from "../protocol/errors.js";
 import { CLOSE, TUNNEL_SUBPROTOCOL } from "../protocol/tunnel.js";
 import { Channel } from "../tunnel/channel.js";
+import type { FrameSocket } from "../tunnel/frame-socket.js";
 import type { Serve, ServeSmall } from "../tunnel/wire.js";
 import { wsSocket } from "../tunnel/ws-socket.js";
 import { Backoff } from "../util/backoff.js";
@@ -28,7 +29,9 @@ export interface ConnectionOptions {
   computeId: string;
   token: string;
   serve: Serve;
-  serveSmall?: ServeSmall;
+  serveSmall?: ServeSmall | undefined;
+  /** A link within this process, instead of a websocket. */
+  localLink?: ((computeId: string) => FrameSocket) | undefined;
   software: string;
   logger: Logger;
   onState(state: ConnectionState): void;
@@ -58,7 +61,8 @@ export async function stayConnected(options: ConnectionOptions): Promise<void> {
 
 /** One connection from dial to close. Returns why it is over; throws when it must not be tried again. */
 async function serveOnce(options: ConnectionOptions): Promise<string> {
-  const { serve, serveSmall, software, logger, onState, signal } = options;
+  if (options.localLink) return serveOn(options.localLink(options.computeId), 2, options);
+  const { signal } = options;
   let ws = dial(options, [TUNNEL_SUBPROTOCOL]);
   // The gateway may speak at once: what it says before the channel is there waits in the socket.
   let socket = wsSocket(ws);
@@ -70,7 +74,11 @@ async function serveOnce(options: ConnectionOptions): Promise<string> {
     failure = await opened(ws, signal);
   }
   if (failure) return failure;
-  const level = ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1;
+  return serveOn(socket, ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1, options);
+}
+
+async function serveOn(socket: FrameSocket, level: 1 | 2, options: ConnectionOptions): Promise<string> {
+  const { serve, serveSmall, software, logger, onState, signal } = options;
   const channel = new Channel({ socket, level, side: "relay", serve, serveSmall, logger, software });
   const onAbort = () => channel.close(CLOSE.goingAway, "the relay stops");
   signal.addEventListener("abort", onAbort, { once: true });

@@ -5,6 +5,7 @@ import { type CredentialStore, relayKey } from "../login/credential-store.js";
 import { deviceLogin } from "../login/device-login.js";
 import { CerverError } from "../protocol/errors.js";
 import { PUBLIC_LOCAL_PROVIDER } from "../protocol/providers.js";
+import type { FrameSocket } from "../tunnel/frame-socket.js";
 import { isLock, takeLock } from "../util/lock-file.js";
 import { createLogger, type Logger } from "../util/logger.js";
 import { VERSION } from "../util/version.js";
@@ -25,6 +26,8 @@ export interface RelayDeps {
   /** Tells the person at the terminal what to do. */
   say(line: string): void;
   onState(state: ConnectionState): void;
+  /** A link to a gateway in this very process. */
+  localLink?: (computeId: string) => FrameSocket;
   /** Stops the relay; its reason may say `{leaveRuns: true}`, as {@link Relay.stop} takes it. */
   signal?: AbortSignal;
   logger?: Logger;
@@ -86,6 +89,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       token,
       serve: async (request) => app.fetch(request),
       serveSmall: app.serveSmall,
+      localLink: deps.localLink,
       software: `cerver/${VERSION}`,
       logger,
       signal: stop.signal,

@@ -1,5 +1,6 @@
 import { basename, join, relative } from "node:path";
 import { Command } from "commander";
+import type { Gateway } from "../../gateway/start.js";
 import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
 import { addComputeOptions, type ComputeOptions, port } from "../options.js";
@@ -62,7 +63,7 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
       await lock.note(`at ${gateway.url}`);
       const { ownToken } = await import("../own-token.js");
       const token = await ownToken(context, gateway, config.dataDir);
-      const relay = await attach(context, options, gateway.url, token);
+      const relay = await attach(context, options, gateway, token);
       try {
         const dashboardUrl = await gateway.createSigninLink();
         if (options.json) {
@@ -116,32 +117,31 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
   }
 }
 
-async function attach(context: CliContext, options: UpOptions, gatewayUrl: string, token: string) {
-  const { env, out, process } = context;
+async function attach(context: CliContext, options: UpOptions, gateway: Gateway, token: string) {
+  const { env, out } = context;
   const { relayConfig } = await import("../../relay/config.js");
-  const { startRelayProcess } = await import("../../relay/daemon/relay-process.js");
-  // Read here as well, so that a wrong option is told before anything starts.
-  const { name } = relayConfig({ gatewayUrl, name: options.name, allowDirs: options.allowDir }, env);
-  const flags = [
-    ["--name", name],
-    ...(options.maxRuns === undefined ? [] : [["--max-runs", String(options.maxRuns)]]),
-    ...(options.allowDir ?? []).map((folder) => ["--allow-dir", folder]),
-    ...(options.allowEnv ?? []).map((variable) => ["--allow-env", variable]),
-  ];
-  let lost = false;
-  const relay = await startRelayProcess({
-    program: process.argv[1]!,
-    args: ["relay", "--gateway", gatewayUrl, ...flags.flat()],
-    env,
-    token,
-    say: (line) => out.say(line),
-    onState: (state) => {
-      if (state.state === "waiting") out.say(`This machine is not connected: ${state.why}.`);
-      if (state.state === "connected" && lost) out.say("This machine is connected again.");
-      lost = state.state === "waiting" || (lost && state.state !== "connected");
+  const { startRelay } = await import("../../relay/start.js");
+  const { hasDisplay } = await import("../../login/open-browser.js");
+  const config = relayConfig(
+    {
+      gatewayUrl: gateway.url,
+      token,
+      name: options.name,
+      maxRuns: options.maxRuns,
+      allowDirs: options.allowDir,
+      allowEnv: options.allowEnv,
     },
+    env,
+  );
+  const relay = await startRelay(config, {
+    credentials: await context.credentials(),
+    openBrowser: async () => false,
+    hasDisplay: hasDisplay(env),
+    say: (line) => out.say(line),
+    onState: () => {},
+    localLink: (computeId) => gateway.localLink(computeId),
   });
-  return { name, ...relay };
+  return { ...relay, name: config.name };
 }
 
 interface Ready {
