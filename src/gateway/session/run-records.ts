@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { type ListRunsQuery, type RunList, RunRequest, timeoutOf } from "../../protocol/runs.js";
 import type { NewTranscriptEntry } from "../../protocol/transcript.js";
@@ -8,6 +9,9 @@ import { type RunOutcome, runCall, runResult } from "./run-transcript.js";
 import { decodeCursor, encodeCursor } from "./session-cursor.js";
 import type { Session } from "./session-record.js";
 import type { Transcripts } from "./transcripts.js";
+
+/** An answer takes some turns to leave; a database that is asked in between holds it up. */
+const AFTER_ANSWER_MS = 2;
 
 /** A run as the record knows it. */
 export interface RecordedRun {
@@ -224,7 +228,7 @@ export class RunRecords {
     const endedAt = Date.now();
     this.#later(
       run.session.id,
-      new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.end(run, outcome, endedAt)),
+      sleep(AFTER_ANSWER_MS).then(() => this.end(run, outcome, endedAt)),
     );
   }
 

@@ -10,6 +10,8 @@ const PER_SANDBOX = 8;
 const IN_ALL = 48;
 /** After this long without a run it is quiet. */
 const QUIET_MS = 40;
+/** An answer has left by then. */
+const AFTER_ANSWER_MS = 1;
 /** A shell that nobody needed for this long goes. */
 const IDLE_MS = 60_000;
 /** Longer text does not fit an argument beside the rest; it is started in the ordinary way. */
@@ -61,6 +63,7 @@ export class WaitingShells {
   #timer: NodeJS.Timeout | undefined;
   #wanted = AT_FIRST;
   #quiet: NodeJS.Timeout | undefined;
+  #next: NodeJS.Timeout | undefined;
   #filling = false;
   #ended = false;
 
@@ -112,8 +115,13 @@ export class WaitingShells {
     this.#dismissMisplaced();
     if (!this.#hasRoom()) return;
     clearTimeout(this.#quiet);
-    // The place of the one that was woken is taken at once; more are started when it is quiet.
-    setImmediate(() => this.#hasRoom() && !this.#ended && this.#start());
+    // The place of the one that was woken is taken when the answer has left; more are started when it is quiet.
+    if (this.#next === undefined) {
+      this.#next = setTimeout(() => {
+        this.#next = undefined;
+        if (this.#hasRoom() && !this.#ended) this.#start();
+      }, AFTER_ANSWER_MS).unref();
+    }
     this.#quiet = setTimeout(() => this.#fill(), QUIET_MS).unref();
   }
 
@@ -133,6 +141,7 @@ export class WaitingShells {
     this.#ended = true;
     clearInterval(this.#timer);
     clearTimeout(this.#quiet);
+    clearTimeout(this.#next);
     for (const shell of this.#waiting.splice(0)) this.#dismiss(shell);
   }
 
