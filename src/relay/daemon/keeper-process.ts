@@ -12,6 +12,8 @@ import { VERSION } from "../../util/version.js";
 /** A unix socket's path has room for 107 bytes on Linux and 103 on macOS (unix(7), sys/un.h). */
 const MAX_SOCKET_PATH_BYTES = 100;
 const START_TIMEOUT_MS = 15_000;
+/** What a fork costs follows from how much memory a process has written to. */
+const KEEPER_FLAGS = ["--max-semi-space-size=2", "--v8-pool-size=0"];
 
 /** Where the keeper of a state folder listens: in that folder, or with a name made from its path where that is too long. */
 export function keeperSocketPath(stateDir: string): string {
@@ -40,7 +42,7 @@ export async function startKeeper(stateDir: string, env: Record<string, string>)
   try {
     const child = spawn(
       process.execPath,
-      ["--max-semi-space-size=8", keeperProgram(), keeperSocketPath(stateDir), stateDir, `cerver/${VERSION}`],
+      [...KEEPER_FLAGS, keeperProgram(), keeperSocketPath(stateDir), stateDir, `cerver/${VERSION}`],
       { cwd: stateDir, env, detached: true, stdio: ["ignore", "pipe", log] },
     );
     await new Promise<void>((resolve, reject) => {
