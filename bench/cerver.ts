@@ -135,25 +135,36 @@ export class Cerver implements Contender {
     return last.stdout_bytes!;
   }
 
-  /** Follows the output of a run from its beginning to its end, as raw bytes. */
+  /** Reads the output of a run while it runs, as raw bytes. */
   async cat(file: string): Promise<number> {
-    const client = this.newClient();
+    return this.readAlong(await this.startCat(file));
+  }
+
+  /** Begins a run of `cat` that nobody has to read along with; gives its path. */
+  async startCat(file: string): Promise<string> {
     const session = await this.session();
-    const begun = await client.post<RunRecord>(`${session}/runs`, {
-      code: `exec cat '${file}'`,
-      timeout: TIMEOUT,
-    });
-    const path = `${session}/runs/${begun.run_id}`;
+    const body = { code: `exec cat '${file}'`, timeout: TIMEOUT };
+    const { run_id } = await this.newClient().post<RunRecord>(`${session}/runs`, body);
+    return `${session}/runs/${run_id}`;
+  }
+
+  /** An answer holds what there is at its time, so a run under way is asked again for the rest. */
+  async readAlong(run: string): Promise<number> {
+    const client = this.newClient();
     for (let bytes = 0; ; ) {
-      const record = await client.json<RunRecord>({ method: "GET", path });
+      const record = await client.json<RunRecord>({ method: "GET", path: run });
       const isOver = !["queued", "running"].includes(record.status);
       if (isOver && bytes >= record.stdout_bytes) return bytes;
-      const before = bytes;
-      bytes += await this.#outputFrom(client, path, bytes);
-      if (isOver && bytes === before) {
-        throw new Error(`of ${record.stdout_bytes} bytes of output ${bytes} could be read`);
-      }
+      const more = await this.#outputFrom(client, run, bytes);
+      if (isOver && more === 0) throw new Error(`of ${record.stdout_bytes} bytes of output ${bytes} came`);
+      if (more === 0) await sleep(1);
+      bytes += more;
     }
+  }
+
+  /** Reads the output of a run that is over, in one answer. */
+  readKept(run: string): Promise<number> {
+    return this.#outputFrom(this.newClient(), run, 0);
   }
 
   /** Whether this gateway gives out output as raw bytes. */
