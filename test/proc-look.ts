@@ -35,13 +35,14 @@ export type Look = Map<number, SeenProcess>;
 /**
  * One look at /proc from outside, by code that shares nothing with what it judges.
  *
- * It is made without a pause, so that a process which forks and exits has the least time to slip through.
+ * It is made without a pause and from the newest process down, so that one which forks and exits has the least time to
+ * slip through.
  */
 export function look(): Look {
   const seen: Look = new Map();
-  for (const name of readdirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    const process = seeProcess(Number(name));
+  const pids = readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? [Number(name)] : []));
+  for (const pid of pids.sort((a, b) => b - a)) {
+    const process = seeProcess(pid);
     if (process) seen.set(process.pid, process);
   }
   return seen;

@@ -33,6 +33,8 @@ interface Receipt {
 const PATIENCE_MS = 15_000;
 /** By then one that churns has started another, on a busy machine too. */
 const CHURN_MS = 250;
+/** With so many pids written down it is under way. */
+const CHURN_LISTED = 6;
 
 // Two looks at a machine without /proc see nothing.
 const describeLinux = process.platform === "linux" ? describe : describe.skip;
@@ -106,7 +108,7 @@ class Cage {
       const living = tree.filter(isLiving);
       const now = tree.map(({ pid, cmdline }) => `${pid} ${cmdline}`).join("\n");
       const complete = churns
-        ? living.length >= processes
+        ? living.length >= processes && this.listed.size > CHURN_LISTED
         : living.length === processes && tree.length - living.length === zombies && now === before;
       if (complete && tree.filter(({ state }) => state === "T").length === stopped) return tree;
       if (Date.now() > until)

@@ -1,5 +1,9 @@
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+
+/** Processes that were told to end a moment ago are gone a moment later. */
+const REMOVE_TRIES = 50;
+const REMOVE_WAIT_MS = 10;
 
 /**
  * A folder of control groups of version 2 that we may write: each run gets one, so that all of its processes are known,
@@ -18,6 +22,7 @@ export class Cgroups {
     const own = ownCgroup();
     if (own === undefined) return undefined;
     const root = join(own, name);
+    removeLeftBehind(own);
     try {
       mkdirSync(root);
       // Killing a whole group at once came with Linux 5.14.
@@ -43,9 +48,11 @@ export class Cgroups {
     }
   }
 
-  /** Removes the folder. It has to be empty. */
-  close(): void {
-    removeFolder(this.#root);
+  /** Removes the folder, once the groups in it are empty. */
+  async close(): Promise<void> {
+    for (let attempt = 0; attempt < REMOVE_TRIES && !removeGroups(this.#root); attempt++) {
+      await new Promise((resolve) => setTimeout(resolve, REMOVE_WAIT_MS));
+    }
   }
 }
 
@@ -104,10 +111,36 @@ function ownCgroup(): string | undefined {
   }
 }
 
-function removeFolder(path: string): void {
+function removeFolder(path: string): boolean {
   try {
     rmdirSync(path);
+    return true;
   } catch {
     // Not there, or still in use: the folder of a group costs nothing.
+    return false;
+  }
+}
+
+/** Removes a folder with the groups in it; false while something is in one. */
+function removeGroups(root: string): boolean {
+  try {
+    for (const entry of readdirSync(root, { withFileTypes: true })) {
+      if (entry.isDirectory()) removeFolder(join(root, entry.name));
+    }
+  } catch {
+    return true;
+  }
+  return removeFolder(root);
+}
+
+/** Removes the empty folders of keepers that were killed. */
+function removeLeftBehind(own: string): void {
+  try {
+    for (const name of readdirSync(own)) {
+      const pid = /^cerver-(\d+)$/.exec(name)?.[1];
+      if (pid !== undefined && !existsSync(`/proc/${pid}`)) removeGroups(join(own, name));
+    }
+  } catch {
+    // They are in nobody's way.
   }
 }

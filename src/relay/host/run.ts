@@ -14,6 +14,8 @@ import type { WokenProcess } from "./waiting-shells.js";
 
 /** How long the pipes of an ended run may stay open before whoever holds them is looked for. */
 const PIPE_WAIT_MS = 50;
+/** The ends of pipes are heard in the turns after an exit. */
+const TURNS_TO_CLOSE = 3;
 /** A pipe that brings nothing for this long, after its run is over, brings nothing any more. */
 const IDLE_PIPE_MS = 200;
 
@@ -124,13 +126,16 @@ export class Run {
     const timer = setTimeout(() => this.#stop("timed_out", "timeout"), spec.timeoutMs);
     this.ended = new Promise<RunEnd>((resolve) => {
       child.once("exit", async (code, signal) => {
-        clearTimeout(timer);
-        await this.#endRest();
         const durationMs = performance.now() - startedAt;
+        clearTimeout(timer);
+        if (!this.#stopping && (await this.#pipesCloseAtOnce())) setImmediate(() => void this.#endRest());
+        else await this.#endRest();
         resolve({ ...this.#outcome(code, signal), signal, durationMs, receipt: this.#receipt });
-        child.stdin?.destroy();
-        removeScript(script);
-        this.#tree.cgroup?.remove();
+        // Whoever waits for the end hears of it first.
+        setImmediate(() => {
+          child.stdin?.destroy();
+          removeScript(script);
+        });
       });
     });
     this.closed = Promise.all([this.ended, this.#pipesClosed()]).then(() => {});
@@ -174,12 +179,25 @@ export class Run {
     this.#stopping = endTree(this.#tree, this.#spec.graceMs);
   }
 
+  /**
+   * Whether nobody holds the pipes of an exited process any more, as is nearly always so. What it left behind then has let
+   * go of its output, and nobody waits for it.
+   */
+  async #pipesCloseAtOnce(): Promise<boolean> {
+    for (let turn = 0; turn < TURNS_TO_CLOSE; turn++) {
+      if (this.stdout.closed && this.stderr.closed) return true;
+      await new Promise<void>((done) => setImmediate(done));
+    }
+    return this.stdout.closed && this.stderr.closed;
+  }
+
   /** The process has exited: what it left behind goes too, and what holds its pipes. */
   async #endRest(): Promise<void> {
     this.#receipt = await this.#stopping;
     const { graceMs } = this.#spec;
     const { pid, cgroup } = this.#tree;
     if (cgroup?.populated || groupExists(pid)) this.#receipt ??= await endTree({ pid, cgroup }, graceMs);
+    cgroup?.remove();
     if (!this.#pipesOpen()) return this.#closeIdlePipes();
     await this.#pipesClosedWithin(PIPE_WAIT_MS);
     // Nobody of the group is left, and yet somebody has the pipe: a child that left the group.

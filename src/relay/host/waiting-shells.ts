@@ -1,31 +1,28 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Writable } from "node:stream";
 import type { Cgroup, Cgroups } from "./cgroup.js";
+import { runsInPlace } from "./shell-in-place.js";
 
 /** How many shells wait in a sandbox at first, in a busy one, and in all of them together. */
-const AT_FIRST = 2;
+const AT_FIRST = 4;
 const PER_SANDBOX = 8;
 const IN_ALL = 48;
 /** After this long without a run it is quiet. */
-const QUIET_MS = 40;
+const QUIET_MS = 3;
 /** A shell that nobody needed for this long goes. */
 const IDLE_MS = 60_000;
 /** Longer text does not fit an argument beside the rest; it is started in the ordinary way. */
 const MAX_CODE_LENGTH = 30_000;
-
-/**
- * What a waiting shell does: reads one line from descriptor 3 and becomes what it says. When the relay is gone there is
- * nothing to read, and the shell goes as well.
- */
-const WAIT = 'IFS= read -r CERVER_LINE <&3 || exit 0; eval "$CERVER_LINE"';
-/** A shell reads a line byte by byte: a longer one is quicker as a file. */
-const MAX_LINE_LENGTH = 600;
-
+/** What makes a shell that reads its stdin one that was given its script as an argument. */
+const AS_ARGUMENT = "exec 0</dev/null; set +s; trap - INT; ";
+/** What makes room for a fresh shell. */
+const AS_FRESH = "exec 0</dev/null; ";
+/** Longer text goes through a file: a shell may take its stdin in pieces. */
+const ONE_WRITE_BYTES = 4_000;
 /** Variables that a shell keeps for itself, or checks: setting one is not the same as being started with it. */
 const SHELL_OWN =
-  /^(?:PWD|OLDPWD|PPID|IFS|OPTIND|OPTARG|LINENO|PS[124]|MAIL\w*|_|ENV|HISTSIZE|TERM|FUNCNAME|RANDOM|CERVER_LINE)$/;
+  /^(?:PWD|OLDPWD|PPID|IFS|OPTIND|OPTARG|LINENO|PS[124]|MAIL\w*|_|ENV|HISTSIZE|TERM|FUNCNAME|RANDOM)$/;
 
 export interface WaitingShellsOptions {
   folder: string;
@@ -55,8 +52,8 @@ interface Waiting {
 /**
  * Shells of one sandbox that are started before they are needed, so that a run does not wait for a fork.
  *
- * A woken shell replaces itself by a fresh `/bin/sh -c CODE`: name, variables, exit code, signals, group and messages
- * are a fresh shell's because it is one. Each serves one run.
+ * A woken shell behaves like a fresh `/bin/sh -c CODE`: it reads the script from its stdin, where
+ * {@link runsInPlace} says that nothing can tell, else it becomes one. Each serves one run.
  */
 export class WaitingShells {
   readonly #options: WaitingShellsOptions;
@@ -81,23 +78,29 @@ export class WaitingShells {
     if (code.length > MAX_CODE_LENGTH || Object.keys(variables).some((name) => SHELL_OWN.test(name)))
       return undefined;
     const shell = this.#take();
+    // Whoever comes next is not held up by a start.
+    clearTimeout(this.#quiet);
     if (!shell) {
       // Runs come faster than shells: more of them shall wait from now on.
       this.#wanted = Math.min(this.#wanted * 2, PER_SANDBOX);
       return undefined;
     }
-    const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}; `);
-    const text = `exec 3<&-; ${exports.join("")}exec /bin/sh -c ${quote(code)}`;
-    const script =
-      text.length > MAX_LINE_LENGTH || text.includes("\n") ? this.#writeScript(runId, text) : undefined;
-    (shell.child.stdio[3] as Writable).end(`${script === undefined ? text : `. ${quote(script)}`}\n`);
-    return { child: shell.child, cgroup: shell.cgroup, script };
+    const exports = Object.entries(variables)
+      .map(([name, value]) => `export ${name}=${quote(value)}; `)
+      .join("");
+    const inPlace = `${AS_ARGUMENT}${exports}${code}`;
+    // A line end before the script would shift the line numbers of its messages.
+    if (!exports.includes("\n") && runsInPlace(code, inPlace)) return this.#tell(shell, inPlace, undefined);
+    const fresh = `${AS_FRESH}${exports}exec /bin/sh -c ${quote(code)}\n`;
+    if (Buffer.byteLength(fresh) <= ONE_WRITE_BYTES) return this.#tell(shell, fresh, undefined);
+    const script = join(this.#options.scratchDir, `${runId}.wake`);
+    writeFileSync(script, fresh, { mode: 0o600 });
+    return this.#tell(shell, `. ${quote(script)}\n`, script);
   }
 
-  #writeScript(runId: string, text: string): string {
-    const script = join(this.#options.scratchDir, `${runId}.wake`);
-    writeFileSync(script, text, { mode: 0o600 });
-    return script;
+  #tell({ child, cgroup }: Waiting, text: string, script: string | undefined): WokenProcess {
+    child.stdin!.end(text);
+    return { child, cgroup, script };
   }
 
   /**
@@ -105,10 +108,12 @@ export class WaitingShells {
    * quiet, or when none is left.
    */
   refill(): void {
-    if (this.#ended || !this.#hasRoom()) return;
+    if (this.#ended) return;
+    this.#dismissMisplaced();
+    if (!this.#hasRoom()) return;
     clearTimeout(this.#quiet);
-    if (this.#waiting.length === 0) this.#fill();
-    else this.#quiet = setTimeout(() => this.#fill(), QUIET_MS).unref();
+    if (this.#waiting.length === 0) setImmediate(() => this.#hasRoom() && !this.#ended && this.#start());
+    this.#quiet = setTimeout(() => this.#fill(), QUIET_MS).unref();
   }
 
   #fill(): void {
@@ -137,11 +142,7 @@ export class WaitingShells {
   #take(): Waiting | undefined {
     for (let shell = this.#waiting.shift(); shell; shell = this.#waiting.shift()) {
       this.#options.counter.waiting--;
-      if (
-        shell.child.exitCode === null &&
-        shell.child.signalCode === null &&
-        shell.inode === inodeOf(this.#options.folder)
-      ) {
+      if (shell.child.exitCode === null && shell.child.signalCode === null) {
         shell.child.removeAllListeners("exit");
         return shell;
       }
@@ -153,16 +154,16 @@ export class WaitingShells {
   #start(): void {
     const { folder, env, scratchDir, counter, cgroups } = this.#options;
     if (/[\n\\]/.test(scratchDir)) return;
-    const child = spawn("/bin/sh", ["-c", WAIT], {
+    const child = spawn("/bin/sh", ["-s"], {
       cwd: folder,
       env,
       detached: true,
-      stdio: ["ignore", "pipe", "pipe", "pipe"],
+      stdio: ["pipe", "pipe", "pipe"],
     });
     // A shell that cannot be started is not missed: the run starts one in the ordinary way.
     child.on("error", () => {});
     if (child.pid === undefined) return;
-    (child.stdio[3] as Writable).on("error", () => {});
+    child.stdin.on("error", () => {});
     const shell = {
       child,
       cgroup: cgroups?.add(child.pid),
@@ -179,6 +180,16 @@ export class WaitingShells {
     this.#waiting.push(shell);
     counter.waiting++;
     this.#timer ??= setInterval(() => this.#dismissIdle(), IDLE_MS / 2).unref();
+  }
+
+  /** A run may have put another folder in the place of the one that shells wait in. */
+  #dismissMisplaced(): void {
+    if (this.#waiting.length === 0) return;
+    const inode = inodeOf(this.#options.folder);
+    for (const shell of this.#waiting.filter((one) => one.inode !== inode)) {
+      this.#waiting.splice(this.#waiting.indexOf(shell), 1);
+      this.#dismiss(shell);
+    }
   }
 
   #dismissIdle(): void {

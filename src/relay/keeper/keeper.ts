@@ -217,7 +217,7 @@ export class Keeper {
           this.#options.cgroups,
         ));
       state.pid = run.pid;
-      this.#hold(state, run, sandbox);
+      this.#hold(state, run, sandbox, order.command.kind);
       // Ended while the process was starting: it must not outlive its sandbox.
       if (sandbox.ended) this.#live.get(order.run_id)?.cancel("session_closed");
       return state;
@@ -277,7 +277,7 @@ export class Keeper {
     });
   }
 
-  #hold(state: RunState, run: Run, sandbox: KnownSandbox): void {
+  #hold(state: RunState, run: Run, sandbox: KnownSandbox, kind: RunOrder["command"]["kind"]): void {
     const live = new LiveRun({
       state,
       run,
@@ -288,7 +288,9 @@ export class Keeper {
     this.#live.set(state.run_id, live);
     // Starting a process holds this one up: first the answer, which follows the closing of the pipes, then the refill.
     void run.closed.then(() => {
-      if (this.#live.size < REFILL_BUSY_RUNS) sandbox.shells.refill();
+      if (this.#live.size >= REFILL_BUSY_RUNS) return;
+      if (kind === "node") sandbox.nodes.refill();
+      else sandbox.shells.refill();
     });
   }
 
@@ -473,7 +475,7 @@ export class Keeper {
     await Promise.all(
       [...this.#finishing.values()].flatMap(({ journals }) => STREAMS.map((name) => journals[name].close())),
     );
-    this.#options.cgroups?.close();
+    await this.#options.cgroups?.close();
     this.#index.close();
   }
 
