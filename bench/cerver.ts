@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Child } from "./child.js";
 import { Client, HttpError } from "./client.js";
+import { ECHO } from "./commands.js";
 import { Absent, type Command, type Contender, check, type Lane } from "./contender.js";
 import type { Endings } from "./endings.js";
 import { environment } from "./environment.js";
@@ -21,14 +22,9 @@ interface Ready {
   api_token: string;
 }
 interface RunAnswer {
+  run_id: string;
   result?: { stdout: string };
 }
-interface RunRecord {
-  run_id: string;
-  status: string;
-  stdout_bytes: number;
-}
-
 /** The processes of one installation, by what they are. */
 export interface Roles {
   gateway: number;
@@ -135,45 +131,46 @@ export class Cerver implements Contender {
     return last.stdout_bytes!;
   }
 
-  /** Reads the output of a run while it runs, as raw bytes. */
+  /**
+   * Runs `cat`, then reads its output as raw bytes. The run is one that a caller waits for: one in the background waits
+   * for nobody, not for the disk either, and what it prints faster than the disk takes it is dropped.
+   */
   async cat(file: string): Promise<number> {
-    return this.readAlong(await this.startCat(file));
+    return this.readKept(await this.runCat(file));
   }
 
-  /** Begins a run of `cat` that nobody has to read along with; gives its path. */
-  async startCat(file: string): Promise<string> {
+  /** Runs `cat` to its end; gives the path of the run. */
+  async runCat(file: string): Promise<string> {
     const session = await this.session();
-    const body = { code: `exec cat '${file}'`, timeout: TIMEOUT };
-    const { run_id } = await this.newClient().post<RunRecord>(`${session}/runs`, body);
-    return `${session}/runs/${run_id}`;
+    const answer = await this.newClient().post<RunAnswer>(`${session}/run`, {
+      code: `exec cat '${file}'`,
+      timeout: TIMEOUT,
+    });
+    return `${session}/runs/${answer.run_id}`;
   }
 
-  /** An answer holds what there is at its time, so a run under way is asked again for the rest. */
-  async readAlong(run: string): Promise<number> {
-    const client = this.newClient();
-    for (let bytes = 0; ; ) {
-      const record = await client.json<RunRecord>({ method: "GET", path: run });
-      const isOver = !["queued", "running"].includes(record.status);
-      if (isOver && bytes >= record.stdout_bytes) return bytes;
-      const more = await this.#outputFrom(client, run, bytes);
-      if (isOver && more === 0) throw new Error(`of ${record.stdout_bytes} bytes of output ${bytes} came`);
-      if (more === 0) await sleep(1);
-      bytes += more;
-    }
-  }
-
-  /** Reads the output of a run that is over, in one answer. */
-  readKept(run: string): Promise<number> {
-    return this.#outputFrom(this.newClient(), run, 0);
+  /** Reads the output of a run that is over, as raw bytes. */
+  async readKept(run: string): Promise<number> {
+    let bytes = 0;
+    let complaint = "";
+    const { status } = await this.newClient().exchange({
+      method: "GET",
+      path: `${run}/output?stream=stdout`,
+      onData: (slice) => {
+        bytes += slice.length;
+        if (complaint.length < 300) complaint += slice.toString("latin1", 0, 300);
+      },
+    });
+    if (status >= 400) throw new HttpError(status, complaint);
+    return bytes;
   }
 
   /** Whether this gateway gives out output as raw bytes. */
   async hasRawOutput(): Promise<true | Absent> {
-    const client = this.newClient();
     const session = await this.session();
     try {
-      const { run_id } = await client.post<RunRecord>(`${session}/runs`, { code: "echo hi" });
-      await this.#outputFrom(client, `${session}/runs/${run_id}`, 0);
+      const { run_id } = await this.newClient().post<RunAnswer>(`${session}/run`, ECHO.run);
+      await this.readKept(`${session}/runs/${run_id}`);
       return true;
     } catch (error) {
       if (!(error instanceof HttpError) || error.status !== 404) throw error;
@@ -182,24 +179,6 @@ export class Cerver implements Contender {
         "this gateway answers 404 to GET /v2/sessions/:id/runs/:run_id/output",
       );
     }
-  }
-
-  async #outputFrom(client: Client, path: string, offset: number): Promise<number> {
-    let bytes = 0;
-    let complaint = "";
-    const { status } = await client.exchange({
-      method: "GET",
-      path: `${path}/output?stream=stdout`,
-      ...(offset > 0 && { headers: { Range: `bytes=${offset}-` } }),
-      onData: (slice) => {
-        bytes += slice.length;
-        if (complaint.length < 300) complaint += slice.toString("latin1", 0, 300);
-      },
-    });
-    // The range begins where the output ends, for now.
-    if (status === 416) return 0;
-    if (status >= 400) throw new HttpError(status, complaint);
-    return bytes;
   }
 
   processes(): Roles {
