@@ -24,6 +24,10 @@ test("--help lists every verb, and each verb's help has an example", async () =>
   expect(verbs).toEqual([
     "up",
     "run",
+    "runs",
+    "logs",
+    "attach",
+    "kill",
     "sessions",
     "peek",
     "export",

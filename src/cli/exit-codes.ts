@@ -1,4 +1,4 @@
-/** What the exit codes of `cerver` mean. `cerver run` otherwise exits with its command's own code. */
+/** What the exit codes of `cerver` mean. `cerver run`, `logs -f` and `attach` otherwise exit with the run's own code. */
 export const EXIT = {
   ok: 0,
   failed: 1,

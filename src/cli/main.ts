@@ -6,11 +6,14 @@ import { completionCommand } from "./commands/completion.js";
 import { computesCommand } from "./commands/computes.js";
 import { exportCommand } from "./commands/export.js";
 import { gatewayCommand } from "./commands/gateway.js";
+import { killCommand } from "./commands/kill.js";
 import { loginCommand, logoutCommand, whoamiCommand } from "./commands/login.js";
+import { attachCommand, logsCommand } from "./commands/logs.js";
 import { mcpCommand } from "./commands/mcp.js";
 import { peekCommand } from "./commands/peek.js";
 import { relayCommand } from "./commands/relay.js";
 import { runCommand } from "./commands/run.js";
+import { runsCommand } from "./commands/runs.js";
 import { sessionsCommand } from "./commands/sessions.js";
 import { signinLinkCommand } from "./commands/signin-link.js";
 import { upCommand } from "./commands/up.js";
@@ -57,6 +60,10 @@ export function createProgram(context: CliContext): Command {
   const commands = [
     upCommand,
     runCommand,
+    runsCommand,
+    logsCommand,
+    attachCommand,
+    killCommand,
     sessionsCommand,
     peekCommand,
     exportCommand,
@@ -81,8 +88,8 @@ export function createProgram(context: CliContext): Command {
 /** Says what went wrong and what to do, and returns the exit code that stands for it. */
 function report(error: unknown, { out, env }: CliContext, verb: string | undefined): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  // The code of `run` belongs to the command that was run: our own failures have one that none of them should use.
-  const failed = verb === "run" ? EXIT.cerverFailed : EXIT.failed;
+  // The code of these belongs to the command that was run: our own failures have one that none of them should use.
+  const failed = ["run", "logs", "attach"].includes(verb ?? "") ? EXIT.cerverFailed : EXIT.failed;
   if (error instanceof CerverError) {
     out.say(`error: ${error.message}`);
     if (error.hint) out.say(`hint: ${error.hint}`);

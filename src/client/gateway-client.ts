@@ -32,11 +32,22 @@ import {
 } from "../protocol/sessions.js";
 import { AppendTranscriptAnswer, type NewTranscriptEntry } from "../protocol/transcript.js";
 import { readEventStream } from "./event-stream.js";
+import { type RunPosition, StreamBroke, unbroken } from "./unbroken.js";
 
 /** How long a call that is not a run may take. */
 const CALL_TIMEOUT_MS = 30_000;
 /** A run's answer may take this much longer than its own timeout: the way there and back, and ending the tree. */
 const RUN_ALLOWANCE_MS = 30_000;
+/** A foreground run goes on this long without its caller, so there is no use in looking for it later. */
+const REJOIN_MS = 30_000;
+
+export interface FollowOptions {
+  signal?: AbortSignal | undefined;
+  /** How long the connection may be away, in milliseconds, before it is an error. */
+  patienceMs?: number;
+  /** Told when the connection broke, before it is opened again. */
+  onBreak?: ((error: CerverError) => void) | undefined;
+}
 
 export interface GatewayClientOptions {
   /** `http://` or `https://`, without credentials in it. */
@@ -213,31 +224,75 @@ export class GatewayClient {
     return response;
   }
 
-  /** The events of a run that was begun before, from these offsets to its end. Leaving early changes nothing for the run. */
+  /**
+   * The events of a run that was begun before, from its first byte to its end. A connection that breaks is opened again
+   * where it broke, for `patienceMs`. Leaving early changes nothing for a run in the background.
+   */
   async *followRun(
     sessionId: string,
     runId: string,
-    offsets: { stdout?: number; stderr?: number } = {},
-    signal?: AbortSignal,
+    { signal, patienceMs = REJOIN_MS, onBreak }: FollowOptions = {},
   ): AsyncGenerator<RunEvent> {
-    yield* this.#events(
-      await this.#send("GET", runPath(sessionId, runId, "/stream"), {
-        query: { stdout_offset: offsets.stdout, stderr_offset: offsets.stderr },
-        signal,
-        timeoutMs: null,
-        accept: "text/event-stream",
-      }),
-      signal,
-    );
+    const open = ({ stdout, stderr }: RunPosition) =>
+      this.#follow(sessionId, runId, { stdout, stderr }, signal);
+    yield* unbroken({ open, runId, patienceMs, signal, onBreak });
   }
 
   /**
-   * Runs and yields the events while they happen; `exit` is the last. A stream that ends without one throws
+   * Runs and yields the events while they happen; `exit` is the last. A connection that breaks after the run began is
+   * opened again where it broke, for as long as the run waits for its caller. When that is over it throws
    * `compute_lost`: the outcome is unknown then, and no end is made up. Leaving the loop early ends the run.
    */
-  async *runStream(sessionId: string, body: RunRequestInput, signal?: AbortSignal): AsyncGenerator<RunEvent> {
+  async *runStream(
+    sessionId: string,
+    body: RunRequestInput,
+    signal?: AbortSignal,
+    { onBreak }: Pick<FollowOptions, "onBreak"> = {},
+  ): AsyncGenerator<RunEvent> {
+    let followed: string | undefined;
+    let settled = false;
+    const open = ({ runId, stdout, stderr }: RunPosition) => {
+      followed = runId;
+      return runId === undefined
+        ? this.#begin(sessionId, body, signal)
+        : this.#follow(sessionId, runId, { stdout, stderr }, signal);
+    };
+    try {
+      for await (const event of unbroken({ open, patienceMs: REJOIN_MS, signal, onBreak })) {
+        settled = event.type === "exit" || event.type === "error";
+        yield event;
+      }
+    } catch (error) {
+      settled = !signal?.aborted;
+      throw error;
+    } finally {
+      // A gateway takes the hanging up of its first caller for the end, and not that of one who came later.
+      if (!settled && followed !== undefined) await this.cancelRun(sessionId, followed).catch(() => {});
+    }
+  }
+
+  async *#begin(
+    sessionId: string,
+    body: RunRequestInput,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<RunEvent> {
     const response = await this.#send("POST", sessionPath(sessionId, "/run/stream"), {
       body,
+      signal,
+      timeoutMs: null,
+      accept: "text/event-stream",
+    });
+    yield* this.#events(response, signal);
+  }
+
+  async *#follow(
+    sessionId: string,
+    runId: string,
+    offsets: { stdout: number; stderr: number },
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<RunEvent> {
+    const response = await this.#send("GET", runPath(sessionId, runId, "/stream"), {
+      query: { stdout_offset: offsets.stdout, stderr_offset: offsets.stderr },
       signal,
       timeoutMs: null,
       accept: "text/event-stream",
@@ -368,8 +423,8 @@ function notOurs(gatewayUrl: string, cause?: unknown): CerverError {
 }
 
 function outcomeUnknown(cause: unknown): CerverError {
-  return new CerverError("compute_lost", "The stream ended before the run did, so the outcome is unknown.", {
-    hint: "Look at the session's transcript with `cerver peek` before you run it again.",
+  return new StreamBroke("compute_lost", "The stream ended before the run did, so the outcome is unknown.", {
+    hint: "See what became of it with `cerver runs`, or with `cerver peek` on its session, before you run it again.",
     cause,
   });
 }

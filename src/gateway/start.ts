@@ -61,7 +61,12 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const devices = new DeviceCodes({ db, tokens });
     const hub = new TunnelHub();
     const computes = new Computes({ db, hub });
-    const providers = providerRegistry([p69Provider((id, request) => hub.fetch(id, request))]);
+    const providers = providerRegistry([
+      p69Provider(
+        (id, request) => hub.fetch(id, request),
+        (id, call) => hub.call(id, call),
+      ),
+    ]);
     const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({
@@ -107,6 +112,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       hasTokens: async () => (await tokens.list(account.id)).length > 0,
       createSigninLink: async () => `${publicUrl}/signin?token=${await links.create(account.id)}`,
       stop: async () => {
+        sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
         tunnels.close();
         hub.close();

@@ -17,8 +17,8 @@ import {
   SandboxState,
   WriteFileRequest,
 } from "../protocol/sandbox.js";
-import { knownBody, withKnownBody } from "../tunnel/known-body.js";
-import { INLINE_BODY_BYTES } from "../tunnel/wire.js";
+import { INLINE_BODY_BYTES, type SmallAnswer, type SmallCall } from "../tunnel/wire.js";
+import { knownBody, withKnownBody } from "../util/known-body.js";
 import type { Logger } from "../util/logger.js";
 import type { Command } from "./host/command.js";
 import type { HostFacts } from "./host/facts.js";
@@ -57,7 +57,7 @@ export interface ComputeAppDeps {
 
 /** The p69 provider surface as this host serves it (contract section 4.4). */
 export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger }: ComputeAppDeps) {
-  const app = new Hono();
+  const app = Object.assign(new Hono(), { serveSmall });
   const at = `${PROVIDER_PATH}/sandboxes`;
 
   app.get(PROVIDER_PATH, async () =>
@@ -233,6 +233,21 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
   });
   return app;
 
+  /** The shortest way for what comes most often: a run that is waited for. */
+  function serveSmall({ method, path, body: bytes, signal }: SmallCall): Promise<SmallAnswer> | undefined {
+    const sandboxId = method === "POST" ? RUN_PATH.exec(path)?.[1] : undefined;
+    return sandboxId === undefined ? undefined : runSmall(sandboxId, bytes, signal);
+  }
+
+  async function runSmall(sandboxId: string, bytes: Uint8Array, signal: AbortSignal): Promise<SmallAnswer> {
+    const request = parseBody(Buffer.from(bytes).toString("utf8"), SandboxRunRequest);
+    const sandbox = sandboxes.get(sandboxId);
+    const order = orderOf(sandbox, request);
+    const ordered = order instanceof Promise ? await order : order;
+    const value = await collectAnswer(startAndFollow(sandbox, ordered, inputOf(request)), signal);
+    return { status: 200, headers: RUN_HEADERS, body: Buffer.from(JSON.stringify(value)) };
+  }
+
   function startAndFollow(sandbox: Sandbox, order: RunOrder, stdin: Uint8Array | undefined) {
     return async (handlers: FollowHandlers) =>
       (await keeper.startAndFollow(sandbox, order, stdin, handlers)).follow;
@@ -245,13 +260,18 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
 
 type OrderWish = Partial<SandboxRunRequest> & { command?: Command };
 
-async function orderOf(sandbox: Sandbox, request: OrderWish): Promise<RunOrder> {
-  const { run_id, code = "", runtime = "shell", cwd, envs = {}, background = false, stdin } = request;
+function orderOf(sandbox: Sandbox, request: OrderWish): RunOrder | Promise<RunOrder> {
+  if (request.cwd === undefined) return orderIn(sandbox.folder, sandbox, request);
+  return sandbox.workingFolder(request.cwd).then((folder) => orderIn(folder, sandbox, request));
+}
+
+function orderIn(cwd: string, sandbox: Sandbox, request: OrderWish): RunOrder {
+  const { run_id, code = "", runtime = "shell", envs = {}, background = false, stdin } = request;
   return {
     run_id: run_id ?? newId("run"),
     sandbox_id: sandbox.id,
     command: { kind: runtime, code },
-    cwd: cwd === undefined ? sandbox.folder : await sandbox.workingFolder(cwd),
+    cwd,
     envs,
     timeout_ms: timeoutOf(request) * 1000,
     background,
@@ -275,6 +295,11 @@ async function collected(
   return answer(await collectAnswer(open, signal), 200, { [RUN_EVENTS_HEADER]: "1" });
 }
 
+const RUN_PATH = new RegExp(`^${PROVIDER_PATH}/sandboxes/([\\w-]+)/run$`);
+const RUN_HEADERS: [string, string][] = [
+  ["content-type", "application/json"],
+  [RUN_EVENTS_HEADER, "1"],
+];
 const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
 
 function eventResponse({ body, leave }: EventStream, signal: AbortSignal): Response {
@@ -302,6 +327,10 @@ async function body<S extends z.ZodType>(request: Request, schema: S): Promise<z
   const text = known
     ? Buffer.from(known.buffer, known.byteOffset, known.length).toString("utf8")
     : await readText(request);
+  return parseBody(text, schema);
+}
+
+function parseBody<S extends z.ZodType>(text: string, schema: S): z.output<S> {
   let value: unknown;
   try {
     value = text === "" ? {} : JSON.parse(text);

@@ -3,7 +3,7 @@ import { WebSocket } from "ws";
 import { CerverError } from "../protocol/errors.js";
 import { CLOSE, TUNNEL_SUBPROTOCOL } from "../protocol/tunnel.js";
 import { Channel } from "../tunnel/channel.js";
-import type { Serve } from "../tunnel/wire.js";
+import type { Serve, ServeSmall } from "../tunnel/wire.js";
 import { wsSocket } from "../tunnel/ws-socket.js";
 import { Backoff } from "../util/backoff.js";
 import type { Logger } from "../util/logger.js";
@@ -28,6 +28,7 @@ export interface ConnectionOptions {
   computeId: string;
   token: string;
   serve: Serve;
+  serveSmall?: ServeSmall;
   software: string;
   logger: Logger;
   onState(state: ConnectionState): void;
@@ -57,7 +58,7 @@ export async function stayConnected(options: ConnectionOptions): Promise<void> {
 
 /** One connection from dial to close. Returns why it is over; throws when it must not be tried again. */
 async function serveOnce(options: ConnectionOptions): Promise<string> {
-  const { serve, software, logger, onState, signal } = options;
+  const { serve, serveSmall, software, logger, onState, signal } = options;
   let ws = dial(options, [TUNNEL_SUBPROTOCOL]);
   // The gateway may speak at once: what it says before the channel is there waits in the socket.
   let socket = wsSocket(ws);
@@ -70,7 +71,7 @@ async function serveOnce(options: ConnectionOptions): Promise<string> {
   }
   if (failure) return failure;
   const level = ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1;
-  const channel = new Channel({ socket, level, side: "relay", serve, logger, software });
+  const channel = new Channel({ socket, level, side: "relay", serve, serveSmall, logger, software });
   const onAbort = () => channel.close(CLOSE.goingAway, "the relay stops");
   signal.addEventListener("abort", onAbort, { once: true });
   if (signal.aborted) onAbort();

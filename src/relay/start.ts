@@ -85,6 +85,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       computeId,
       token,
       serve: async (request) => app.fetch(request),
+      serveSmall: app.serveSmall,
       software: `cerver/${VERSION}`,
       logger,
       signal: stop.signal,

@@ -1,5 +1,6 @@
 import { CerverError } from "../protocol/errors.js";
 import { CancelReason, CLOSE, Hello, RequestHead, ResponseHead } from "../protocol/tunnel.js";
+import { knownBody, withKnownBody } from "../util/known-body.js";
 import {
   decodeCredit,
   decodeFrame,
@@ -11,11 +12,19 @@ import {
   FrameType,
 } from "./codec.js";
 import { BodyReceiver, BodySender } from "./credit.js";
-import { knownBody, withKnownBody } from "./known-body.js";
 import { hasNoBody, respond } from "./serving.js";
-import { INLINE_BODY_BYTES, MAX_CHUNK_BYTES, type Wire, type WireDeps } from "./wire.js";
+import {
+  INLINE_BODY_BYTES,
+  MAX_CHUNK_BYTES,
+  type SmallAnswer,
+  type SmallCall,
+  type Wire,
+  type WireDeps,
+} from "./wire.js";
 
 const TUNNEL_VERSION = 2;
+const JSON_HEADERS: [string, string][] = [["content-type", "application/json"]];
+const NO_REQUEST = new Request("http://compute/");
 
 /** One request and its response. The asking side awaits `response`, the serving side aborts `request`. */
 interface Stream {
@@ -62,7 +71,27 @@ export class BinaryWire implements Wire {
   }
 
   async fetch(request: Request): Promise<Response> {
-    request.signal.throwIfAborted();
+    const url = new URL(request.url);
+    const head: RequestHead = {
+      method: request.method,
+      path: url.pathname + url.search,
+      headers: [...request.headers],
+    };
+    const inline = knownBody(request) ?? (await inlineBody(request));
+    return this.#ask(head, inline, request.body, request.signal);
+  }
+
+  call({ method, path, body, signal }: SmallCall): Promise<Response> {
+    return this.#ask({ method, path, headers: JSON_HEADERS }, body, null, signal);
+  }
+
+  async #ask(
+    head: RequestHead,
+    inline: Uint8Array | undefined,
+    body: ReadableStream<Uint8Array> | null,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    signal.throwIfAborted();
     const { limits } = this.#deps;
     if (this.#streams.size >= limits.maxStreams) {
       throw new CerverError(
@@ -73,21 +102,13 @@ export class BinaryWire implements Wire {
         },
       );
     }
-    const url = new URL(request.url);
-    const head: RequestHead = {
-      method: request.method,
-      path: url.pathname + url.search,
-      headers: [...request.headers],
-    };
-    const inline = knownBody(request) ?? (await inlineBody(request));
     const stream = this.#open(this.#nextId());
     return new Promise<Response>((resolve, reject) => {
       stream.response = { resolve, reject };
-      const onAbort = () => this.#abort(stream, request.signal.reason);
-      request.signal.addEventListener("abort", onAbort, { once: true });
-      stream.release = () => request.signal.removeEventListener("abort", onAbort);
-      if (request.signal.aborted) return onAbort();
-      this.#sendMessage(stream, FrameType.request, head, inline, request.body);
+      const onAbort = () => this.#abort(stream, signal.reason);
+      signal.addEventListener("abort", onAbort, { once: true });
+      stream.release = () => signal.removeEventListener("abort", onAbort);
+      this.#sendMessage(stream, FrameType.request, head, inline, body);
     });
   }
 
@@ -173,7 +194,9 @@ export class BinaryWire implements Wire {
     const { status, headers } = head.data;
     if (frame.end) {
       stream.receivedAll = true;
-      resolve(new Response(hasNoBody(status) ? null : bodyBytes(message.body), { status, headers }));
+      const bytes = hasNoBody(status) ? null : bodyBytes(message.body);
+      const response = new Response(bytes, { status, headers });
+      resolve(bytes ? withKnownBody(response, bytes) : response);
       return this.#settle(stream);
     }
     stream.inbound = this.#receiver(stream);
@@ -196,6 +219,14 @@ export class BinaryWire implements Wire {
     const abort = new AbortController();
     stream.request = abort;
     const { method, path, headers } = head.data;
+    if (frame.end) {
+      const answer = this.#deps.serveSmall?.({ method, path, body: message.body, signal: abort.signal });
+      if (answer) {
+        stream.receivedAll = true;
+        void this.#answerSmall(stream, answer);
+        return;
+      }
+    }
     let body: ReadableStream<Uint8Array> | Buffer | null = null;
     if (frame.end) {
       stream.receivedAll = true;
@@ -222,8 +253,27 @@ export class BinaryWire implements Wire {
     void this.#answer(stream, request);
   }
 
+  async #answerSmall(stream: Stream, pending: Promise<SmallAnswer>): Promise<void> {
+    let large: Response | undefined;
+    try {
+      const { status, headers, body } = await pending;
+      if (body.length <= INLINE_BODY_BYTES) {
+        if (this.#streams.has(stream.id))
+          this.#sendMessage(stream, FrameType.response, { status, headers }, body, null);
+        return;
+      }
+      large = new Response(body as Uint8Array<ArrayBuffer>, { status, headers });
+    } catch (error) {
+      large = await respond(() => Promise.reject(error), NO_REQUEST, this.#deps.logger);
+    }
+    await this.#respond(stream, large);
+  }
+
   async #answer(stream: Stream, request: Request): Promise<void> {
-    const response = await respond(this.#deps.serve, request, this.#deps.logger);
+    await this.#respond(stream, await respond(this.#deps.serve, request, this.#deps.logger));
+  }
+
+  async #respond(stream: Stream, response: Response): Promise<void> {
     if (!this.#streams.has(stream.id)) {
       await response.body?.cancel().catch(() => {});
       return;
@@ -318,8 +368,9 @@ export class BinaryWire implements Wire {
     stream.release?.();
     stream.response?.reject(error);
     stream.inbound?.fail(error);
-    stream.outbound.cancel(error);
+    // Who serves is told why before its body is cancelled: a link that broke is not an asker who has gone.
     stream.request?.abort(error);
+    stream.outbound.cancel(error);
   }
 
   #sent(stream: Stream): void {

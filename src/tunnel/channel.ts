@@ -5,7 +5,14 @@ import { BinaryWire } from "./binary-wire.js";
 import type { FrameSocket } from "./frame-socket.js";
 import { Heartbeat, type HeartbeatTimes } from "./heartbeat.js";
 import { JsonWire } from "./json-wire.js";
-import { type ChannelLimits, DEFAULT_LIMITS, type Serve, type Wire } from "./wire.js";
+import {
+  type ChannelLimits,
+  DEFAULT_LIMITS,
+  type Serve,
+  type ServeSmall,
+  type SmallCall,
+  type Wire,
+} from "./wire.js";
 
 export interface ChannelOptions {
   socket: FrameSocket;
@@ -14,6 +21,7 @@ export interface ChannelOptions {
   /** The gateway side asks, the relay side serves. */
   side: "gateway" | "relay";
   serve?: Serve;
+  serveSmall?: ServeSmall | undefined;
   logger: Logger;
   /** What the peer is told it talks to, such as `cerver/1.2.3`. */
   software: string;
@@ -43,6 +51,7 @@ export class Channel {
     level,
     side,
     serve,
+    serveSmall,
     logger,
     software,
     heartbeat,
@@ -55,6 +64,7 @@ export class Channel {
       socket,
       side,
       serve: serve ?? refuseAll,
+      serveSmall,
       logger,
       software,
       limits: { ...DEFAULT_LIMITS, ...limits },
@@ -114,12 +124,31 @@ export class Channel {
 
   /** Asks the other end. Rejects with `compute_offline` when nothing was sent, with `compute_lost` when the link broke. */
   async fetch(request: Request): Promise<Response> {
-    if (this.#end) {
-      throw new CerverError("compute_offline", "The link to this compute is closed.", {
-        hint: "The relay comes back by itself; try again in some seconds.",
-      });
-    }
+    this.#refuseWhenClosed();
     return this.#wire.fetch(request);
+  }
+
+  /** {@link fetch} for a JSON body that is small and at hand. */
+  async call(call: SmallCall): Promise<Response> {
+    this.#refuseWhenClosed();
+    if (this.#wire.call) return this.#wire.call(call);
+    const { method, path, body, signal } = call;
+    const headers = { "content-type": "application/json" };
+    return this.#wire.fetch(
+      new Request(`http://compute${path}`, {
+        method,
+        headers,
+        signal,
+        body: body as Uint8Array<ArrayBuffer>,
+      }),
+    );
+  }
+
+  #refuseWhenClosed(): void {
+    if (!this.#end) return;
+    throw new CerverError("compute_offline", "The link to this compute is closed.", {
+      hint: "The relay comes back by itself; try again in some seconds.",
+    });
   }
 
   /** Closes the link. Everything under way on it ends at once. */

@@ -1,6 +1,7 @@
 import { CerverError } from "../protocol/errors.js";
 import { CLOSE } from "../protocol/tunnel.js";
 import type { Channel } from "./channel.js";
+import type { SmallCall } from "./wire.js";
 
 /** All of a gateway's ends: which channel serves which compute. */
 export class TunnelHub {
@@ -31,8 +32,17 @@ export class TunnelHub {
   }
 
   async fetch(computeId: string, request: Request): Promise<Response> {
+    return this.#online(computeId).fetch(request);
+  }
+
+  /** {@link fetch} for a JSON body that is small and at hand. */
+  async call(computeId: string, call: SmallCall): Promise<Response> {
+    return this.#online(computeId).call(call);
+  }
+
+  #online(computeId: string): Channel {
     const channel = this.#channels.get(computeId);
-    if (channel?.isOpen) return channel.fetch(request);
+    if (channel?.isOpen) return channel;
     throw new CerverError("compute_offline", `No relay is connected for ${computeId}.`, {
       hint: "Start it with `cerver relay` on that machine.",
     });

@@ -4,6 +4,25 @@ import type { FrameSocket } from "./frame-socket.js";
 /** Answers the requests that come through a tunnel. `request.signal` aborts when the asker has gone. */
 export type Serve = (request: Request) => Promise<Response>;
 
+/** A request whose body is at hand and small, as nearly all are: it needs no `Request` to be made and taken apart. */
+export interface SmallCall {
+  method: string;
+  /** With its query string. */
+  path: string;
+  body: Uint8Array;
+  signal: AbortSignal;
+}
+
+/** The answer to a {@link SmallCall}. */
+export interface SmallAnswer {
+  status: number;
+  headers: [string, string][];
+  body: Uint8Array;
+}
+
+/** Answers those small calls that it knows, and leaves the others, by returning nothing, to {@link Serve}. */
+export type ServeSmall = (call: SmallCall) => Promise<SmallAnswer> | undefined;
+
 /** Bounds of one channel. Both sides have the same, and say so in their hello. */
 export interface ChannelLimits {
   /** One message on the socket. */
@@ -33,6 +52,7 @@ export interface WireDeps {
   socket: FrameSocket;
   side: "gateway" | "relay";
   serve: Serve;
+  serveSmall?: ServeSmall | undefined;
   logger: Logger;
   software: string;
   limits: ChannelLimits;
@@ -49,6 +69,7 @@ export interface Wire {
   /** Called once, when the socket is open. */
   start(): void;
   fetch(request: Request): Promise<Response>;
+  call?(call: SmallCall): Promise<Response>;
   receive(message: string | Uint8Array): void;
   ping(): void;
   /** The socket is gone: everything under way ends with this error. */

@@ -1,13 +1,13 @@
-import { once } from "node:events";
-import type { Readable, Writable } from "node:stream";
+import type { Readable } from "node:stream";
 import { Command } from "commander";
 import type { GatewayClient } from "../../client/gateway-client.js";
 import { CerverError } from "../../protocol/errors.js";
-import type { RunEvent, RunRequestInput } from "../../protocol/runs.js";
+import type { RunRequestInput } from "../../protocol/runs.js";
 import type { CliContext } from "../context.js";
 import { EXIT } from "../exit-codes.js";
 import { collectVariables, GATEWAY_OPTION, seconds } from "../options.js";
 import { resolveSession } from "../resolve-session.js";
+import { exitCode, printEvents } from "../run-output.js";
 
 interface RunOptions {
   session?: string;
@@ -16,6 +16,7 @@ interface RunOptions {
   cwd?: string;
   env?: Record<string, string>;
   stdin?: boolean;
+  detach?: boolean;
   json?: boolean;
   gateway?: string;
 }
@@ -24,24 +25,28 @@ export const runCommand = (context: CliContext) =>
   new Command("run")
     .summary("run code in a session and stream its output")
     .description(
-      "Runs shell text, or JavaScript with --node, and exits with its exit code: 124 after a timeout, 125 when cerver itself failed.",
+      "Runs shell text, or JavaScript with --node, and exits with its exit code: 124 after a timeout, 125 when cerver itself failed. With --detach it prints the id of a run that goes on by itself.",
     )
     .argument("<code>", "the text to run; - reads it from stdin")
-    .option("--session <id>", "the session to run in; a new one that is ended afterwards when left out")
+    .option(
+      "--session <id>",
+      "the session to run in; a new one that is ended afterwards when left out, or stays with --detach",
+    )
     .option("--node", "run the text as an ES module with Node")
     .option(
       "--timeout <time>",
-      "end the whole process tree after this time, such as 30s or 5m (default: 30s)",
+      "end the whole process tree after this time, such as 30s or 5m (default: 30s, or 1h with --detach)",
       seconds,
     )
     .option("--cwd <folder>", "working folder inside the session's")
     .option("-e, --env <name=value>", "set a variable for this run; may be given again", collectVariables)
     .option("-i, --stdin", "send this command's stdin along")
-    .option("--json", "print the answer as JSON when the run is over")
+    .option("-d, --detach", "start a run in the background, print its id, and leave it to itself")
+    .option("--json", "print the answer as JSON when the run is over; with --detach, its record at once")
     .option(...GATEWAY_OPTION)
     .addHelpText(
       "after",
-      "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ echo 'console.log(6 * 7)' | cerver run --node -",
+      "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ cerver run --detach --timeout 8h './train.sh'\n  $ echo 'console.log(6 * 7)' | cerver run --node -",
     )
     .action((code: string, options: RunOptions) => runCode(context, code, options));
 
@@ -69,6 +74,7 @@ async function runCode(context: CliContext, code: string, options: RunOptions): 
     ...(options.env && { envs: options.env }),
     ...(options.stdin && { stdin: await readAll(process.stdin) }),
   };
+  if (options.detach) return detach(context, client, sessionId, request, options);
   try {
     process.exitCode = options.json
       ? await runAndPrint(context, client, sessionId, request, interrupt.signal)
@@ -82,6 +88,24 @@ async function runCode(context: CliContext, code: string, options: RunOptions): 
   }
 }
 
+/** Starts a run that nobody waits for. A session that was made for it stays, since it ends with its session. */
+async function detach(
+  { out }: CliContext,
+  client: GatewayClient,
+  sessionId: string,
+  request: RunRequestInput,
+  { json, session }: RunOptions,
+): Promise<void> {
+  const run = await client.startRun(sessionId, request).catch(async (error: unknown) => {
+    if (!session) await client.closeSession(sessionId).catch(() => {});
+    throw error;
+  });
+  if (json) return out.json(run);
+  out.line(run.run_id);
+  out.say(`It runs in session ${sessionId}. Follow it:  cerver logs -f ${run.run_id}`);
+  out.say(`End it:  cerver kill ${run.run_id}`);
+}
+
 async function runAndStream(
   { out }: CliContext,
   client: GatewayClient,
@@ -89,13 +113,8 @@ async function runAndStream(
   request: RunRequestInput,
   signal: AbortSignal,
 ): Promise<number> {
-  for await (const event of client.runStream(sessionId, request, signal)) {
-    if (event.type === "stdout") await write(out.stdout, bytesOf(event));
-    if (event.type === "stderr") await write(out.stderr, bytesOf(event));
-    if (event.type === "error") throw CerverError.fromBody(502, event);
-    if (event.type === "exit") return exitCode(event.status, event.exit_code);
-  }
-  return EXIT.cerverFailed;
+  const onBreak = () => out.say("cerver: the connection to the gateway broke; looking for the run again.");
+  return printEvents(out, client.runStream(sessionId, request, signal, { onBreak }));
 }
 
 async function runAndPrint(
@@ -108,20 +127,6 @@ async function runAndPrint(
   const answer = await client.run(sessionId, request, signal);
   out.json(answer);
   return exitCode(answer.status, answer.result.exit_code);
-}
-
-function exitCode(status: string, code: number | null): number {
-  if (status === "timed_out") return EXIT.timedOut;
-  return code ?? EXIT.cerverFailed;
-}
-
-function bytesOf(event: Extract<RunEvent, { data: string }>): Buffer {
-  return Buffer.from(event.data, event.encoding ?? "utf8");
-}
-
-/** Writes no faster than the reader reads. */
-async function write(stream: Writable, bytes: Buffer): Promise<void> {
-  if (!stream.write(bytes)) await once(stream, "drain");
 }
 
 async function readAll(stream: Readable): Promise<string> {

@@ -103,7 +103,7 @@ export class IdempotencyKeys {
   }
 
   async #work<T>(
-    { accountId, key }: { accountId: string; key: string },
+    { accountId, key, runId }: { accountId: string; key: string; runId: string | null },
     work: () => Promise<T>,
     answered: OnceHandlers<T>["answered"],
   ): Promise<T> {
@@ -117,8 +117,8 @@ export class IdempotencyKeys {
       if (answer !== undefined) await row.set({ answer_json: answer }).execute();
       return value;
     } catch (error) {
-      // A refusal did nothing, so the key is free again. A run that began keeps it, whatever its caller was told.
-      if (nothingHappened(error)) {
+      // A refusal did nothing, so the key is free again. A run that may have begun keeps it, whatever its caller was told.
+      if (!(await this.#isOnRecord(runId))) {
         await this.#db
           .deleteFrom("idempotency_keys")
           .where("account_id", "=", accountId)
@@ -127,6 +127,13 @@ export class IdempotencyKeys {
       }
       throw error;
     }
+  }
+
+  /** A run that was refused is taken off the record. */
+  async #isOnRecord(runId: string | null): Promise<boolean> {
+    if (runId === null) return false;
+    const row = await this.#db.selectFrom("runs").select("id").where("id", "=", runId).executeTakeFirst();
+    return row !== undefined;
   }
 
   async #sweep(): Promise<void> {
@@ -150,8 +157,4 @@ export interface OnceHandlers<T> {
     write(value: T): string | undefined;
     read(text: string): T;
   };
-}
-
-function nothingHappened(error: unknown): boolean {
-  return !(error instanceof CerverError) || error.details?.run_id === undefined;
 }

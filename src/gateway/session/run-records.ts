@@ -166,32 +166,39 @@ export class RunRecords {
     await Promise.all(pending);
   }
 
-  /** Puts a run on the record that is about to begin. With `call`, its call goes on the transcript at once. */
-  async begin({ id, session, request, streamed, startedAt }: RecordedRun, call = false): Promise<void> {
-    const row = {
-      id,
-      session_id: session.id,
-      account_id: session.account_id,
-      compute_id: session.compute_id,
-      runtime: request.runtime,
-      status: "queued",
-      streamed: Number(streamed),
-      background: Number(request.background ?? false),
-      request_json: JSON.stringify(withoutSecrets(request)),
-      timeout_ms: timeoutOf(request) * 1000,
-      started_at: startedAt,
-      on_transcript: Number(call),
-    };
-    if (!call) {
-      await this.#db
-        .insertInto("runs")
-        .values({ ...row, status: "running" })
-        .execute();
-      return;
-    }
+  /** Puts a run on the record that is about to begin: `queued` until its machine has said that it has it. */
+  async begin({ id, session, request, streamed, startedAt }: RecordedRun, queued = false): Promise<void> {
+    await this.#db
+      .insertInto("runs")
+      .values({
+        id,
+        session_id: session.id,
+        account_id: session.account_id,
+        compute_id: session.compute_id,
+        runtime: request.runtime,
+        status: queued ? "queued" : "running",
+        streamed: Number(streamed),
+        background: Number(request.background ?? false),
+        request_json: JSON.stringify(withoutSecrets(request)),
+        timeout_ms: timeoutOf(request) * 1000,
+        started_at: startedAt,
+        on_transcript: 0,
+      })
+      .execute();
+  }
+
+  /** Puts the call of a run on the transcript that goes on by itself. Of one that has ended already, its end did that. */
+  async noteCall({ id, session, request, startedAt }: RecordedRun): Promise<void> {
     await this.#db.transaction().execute(async (tx) => {
-      await tx.insertInto("runs").values(row).execute();
-      await this.#transcripts.appendWithin(tx, session.id, [runCall(id, request, startedAt)]);
+      const open = await tx
+        .updateTable("runs")
+        .set({ on_transcript: 1 })
+        .where("id", "=", id)
+        .where("on_transcript", "=", 0)
+        .where("ended_at", "is", null)
+        .returning("id")
+        .executeTakeFirst();
+      if (open) await this.#transcripts.appendWithin(tx, session.id, [runCall(id, request, startedAt)]);
     });
   }
 

@@ -14,6 +14,7 @@ import {
   timeoutOf,
 } from "../../protocol/runs.js";
 import { type KeptRun, SandboxRunAnswer } from "../../protocol/sandbox.js";
+import { knownBody } from "../../util/known-body.js";
 import type { Logger } from "../../util/logger.js";
 import type { Computes } from "../compute/computes.js";
 import type {
@@ -65,6 +66,8 @@ export interface OutputRange {
 interface LiveRun extends RecordedRun {
   /** Ends the waiting: the caller has gone, or the session was closed. */
   abort: AbortController;
+  /** Another request began it, so that this one's leaving does not end it. */
+  watched: boolean;
 }
 
 interface Target {
@@ -75,9 +78,11 @@ interface Target {
 /** Runs work in sessions, and sees to it that the end of each run gets on the record, and only its true end. */
 export class Runs {
   readonly #deps: RunsDeps;
-  readonly #live = new Map<string, LiveRun>();
+  /** By run: the caller who began it, and whoever joined. */
+  readonly #live = new Map<string, Set<LiveRun>>();
   /** Runs under way, by session: those with a caller and those in the background. */
   readonly #running = new Map<string, Set<string>>();
+  #stopping = false;
 
   constructor(deps: RunsDeps) {
     this.#deps = deps;
@@ -97,15 +102,28 @@ export class Runs {
     return this.#running.has(sessionId);
   }
 
+  /** This gateway stops: that its callers lose their connections now does not mean that they have gone. */
+  stopping(): void {
+    this.#stopping = true;
+  }
+
   /** Lets nobody wait any longer for runs of a session that was closed. */
   closeAll(sessionId: string): void {
-    for (const run of this.#live.values()) {
+    for (const run of [...this.#live.values()].flatMap((callers) => [...callers])) {
       if (run.session.id !== sessionId) continue;
       // Who follows a run hears its true end from the machine, which ends it with its sandbox.
       const reachable = this.#deps.computes.isOnline(run.session.compute_id!);
       if (reachable && this.#durable(run.session)) continue;
       run.abort.abort(new SessionClosed());
     }
+  }
+
+  /** Puts a run on the record before anything of it is sent. What could never run is refused, and leaves nothing there. */
+  async announce(session: Session, request: RunRequest, streamed: boolean, id: string): Promise<void> {
+    this.#target(session);
+    if (request.background && !this.#durable(session)) throw notDurable();
+    const run = { id, session, request, streamed, startedAt: Date.now() };
+    await this.#deps.records.begin(run, request.background);
   }
 
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
@@ -271,7 +289,7 @@ export class Runs {
       // Who joined late has not seen all of it: the record gets what the machine kept.
       if (complete && tap.exit?.status !== "cancelled" && tap.exit?.status !== "timed_out")
         await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
-      else if (durable) await this.#settle([run.id], run.session.compute_id!, durable).catch(() => {});
+      else if (durable) await this.#recordKept(run, durable).catch(() => {});
       else await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
       this.#forget(run);
     };
@@ -379,6 +397,7 @@ export class Runs {
         credentials: {},
       });
       await records.found(run.id);
+      await records.noteCall(run);
       this.#runs(session.id, run.id);
       if (kept.ended_at !== null) await this.#settle([run.id], target.record.computeId, durable);
     } catch (error) {
@@ -388,6 +407,7 @@ export class Runs {
         throw error;
       }
       await records.lose(target.record.computeId);
+      await records.noteCall(run);
     }
     return toRunRecord(await records.get(session, run.id));
   }
@@ -485,8 +505,8 @@ export class Runs {
 
   /** The caller is told that the outcome is unknown; it settles when the machine is back. Returns what to throw. */
   async #gaveUp(run: LiveRun, error: unknown): Promise<unknown> {
-    const aborted = run.abort.signal.aborted;
-    if (aborted) await this.#deps.records.wantCancel(run.id, "cancelled");
+    const left = run.abort.signal.aborted && !run.watched && !this.#stopping;
+    if (left) await this.#deps.records.wantCancel(run.id, "cancelled");
     const durable = this.#durable(run.session);
     if (durable && (await this.#isKept(run))) await this.#deps.records.noteLost(run, wordsOf(error));
     else
@@ -524,8 +544,10 @@ export class Runs {
   async #left(run: LiveRun, error: unknown): Promise<unknown> {
     const { records } = this.#deps;
     const durable = this.#durable(run.session);
-    if (run.request.background) return error;
-    const reason = run.abort.signal.reason instanceof SessionClosed ? "session_closed" : "cancelled";
+    const closed = run.abort.signal.reason instanceof SessionClosed;
+    // The machine ends a foreground run that nobody follows any more; others may follow this one still.
+    if (run.request.background || this.#stopping || (run.watched && !closed)) return error;
+    const reason = closed ? "session_closed" : "cancelled";
     if (!durable) {
       const outcome = unknownOutcome("cancelled", Date.now() - run.startedAt);
       await records.end(run, { ...outcome, status: "cancelled", endReason: reason, openMs: null });
@@ -635,6 +657,13 @@ export class Runs {
     }
   }
 
+  /** Puts the end of a run on the record as its machine kept it. */
+  async #recordKept(run: LiveRun, durable: DurableRuns): Promise<void> {
+    await run.begun;
+    const [kept] = await durable.lookup([run.id], this.#shortEnv(run.session.compute_id!));
+    if (kept) await this.#record(kept);
+  }
+
   async #record(kept: KeptRun, known?: StoredRun): Promise<void> {
     const row = known ?? (await this.#deps.records.byIds([kept.run_id]))[0];
     if (!row || kept.ended_at === null) return;
@@ -721,6 +750,7 @@ export class Runs {
         streamed,
         startedAt,
         abort: new AbortController(),
+        watched: false,
       },
       caller,
     );
@@ -728,20 +758,23 @@ export class Runs {
 
   /** A run of before, as one that somebody waits for. */
   #watch(session: Session, row: StoredRun, caller: AbortSignal): LiveRun {
-    return this.#enter({ ...recordedRun(row), session, abort: new AbortController() }, caller);
+    return this.#enter({ ...recordedRun(row), session, abort: new AbortController(), watched: true }, caller);
   }
 
   #enter(run: LiveRun, caller: AbortSignal): LiveRun {
     // One signal ends the waiting, whoever wants it to: the caller, or the end of the session.
     if (caller.aborted) run.abort.abort(caller.reason);
     else caller.addEventListener("abort", () => run.abort.abort(caller.reason), { once: true });
-    this.#live.set(run.id, run);
+    const callers = this.#live.get(run.id);
+    if (callers) callers.add(run);
+    else this.#live.set(run.id, new Set([run]));
     this.#runs(run.session.id, run.id);
     return run;
   }
 
   #forget(run: LiveRun): void {
-    if (this.#live.get(run.id) !== run) return;
+    const callers = this.#live.get(run.id);
+    if (!callers?.delete(run) || callers.size > 0) return;
     this.#live.delete(run.id);
     this.#rests(run.session.id, run.id);
   }
@@ -825,7 +858,10 @@ function notDurable(): CerverError {
 
 async function readAnswer(response: Response): Promise<SandboxRunAnswer> {
   if (!response.ok) throw await failureOf(response);
-  return SandboxRunAnswer.parse(await response.json());
+  const known = knownBody(response);
+  return SandboxRunAnswer.parse(
+    known ? JSON.parse(Buffer.from(known).toString("utf8")) : await response.json(),
+  );
 }
 
 async function failureOf(response: Response): Promise<CerverError> {

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdir, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 /** Processes that were told to end a moment ago are gone a moment later. */
@@ -35,17 +36,9 @@ export class Cgroups {
     }
   }
 
-  /** A group with one process in it; undefined when that process cannot be moved. */
-  add(pid: number): Cgroup | undefined {
-    const path = join(this.#root, String(++this.#last));
-    try {
-      mkdirSync(path);
-      writeFileSync(join(path, "cgroup.procs"), String(pid));
-      return new Cgroup(path);
-    } catch {
-      removeFolder(path);
-      return undefined;
-    }
+  /** A group for one process. Moving it there takes the system some time, which nobody waits for. */
+  add(pid: number): Cgroup {
+    return new Cgroup(join(this.#root, String(++this.#last)), pid);
   }
 
   /** Removes the folder, once the groups in it are empty. */
@@ -59,9 +52,28 @@ export class Cgroups {
 /** The processes of one run, as the kernel keeps them together. */
 export class Cgroup {
   readonly #path: string;
+  readonly #moved: Promise<void>;
+  #isPlaced = false;
 
-  constructor(path: string) {
+  constructor(path: string, pid: number) {
     this.#path = path;
+    this.#moved = this.#move(pid);
+  }
+
+  async #move(pid: number): Promise<void> {
+    try {
+      await mkdir(this.#path);
+      await writeFile(join(this.#path, "cgroup.procs"), String(pid));
+      this.#isPlaced = true;
+    } catch {
+      // It has ended already, or may not be moved: then it is known by its marks.
+      removeFolder(this.#path);
+    }
+  }
+
+  /** Whether the process is in it: what it forks from then on is as well. */
+  get isPlaced(): boolean {
+    return this.#isPlaced;
   }
 
   /** Whether anything alive is in it. */
@@ -93,7 +105,7 @@ export class Cgroup {
 
   /** Removes the group when nothing is in it. */
   remove(): void {
-    removeFolder(this.#path);
+    void this.#moved.then(() => rmdir(this.#path)).catch(() => {});
   }
 }
 

@@ -167,7 +167,11 @@ class Ending {
 
   receipt(alive: readonly Member[]): KillReceipt {
     return {
-      method: this.#tree.cgroup ? "cgroup" : this.#tree.mark !== undefined && hasProc ? "mark" : "group",
+      method: this.#tree.cgroup?.isPlaced
+        ? "cgroup"
+        : this.#tree.mark !== undefined && hasProc
+          ? "mark"
+          : "group",
       found: [...this.#found.values()],
       found_total: this.#foundTotal,
       signals: this.#signals,

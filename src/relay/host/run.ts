@@ -84,7 +84,7 @@ export async function startRun(spec: RunSpec, cgroups: Cgroups | undefined): Pro
 
 /** Takes over a process that was started before and has just been told what to do. */
 export function adoptRun(spec: RunSpec, { child, cgroup, script }: WokenProcess): Run {
-  const tree = { pid: child.pid!, ...(cgroup ? { cgroup } : { mark: `${RUN_MARK}=${spec.runId}` }) };
+  const tree = { pid: child.pid!, cgroup, ...(!cgroup?.isPlaced && { mark: `${RUN_MARK}=${spec.runId}` }) };
   return new Run(spec, child, tree, performance.now(), script);
 }
 

@@ -46,7 +46,7 @@ if (isMainThread) {
   if (text === "") process.exit(0);
   fs.closeSync(3);
   const { variables, code } = JSON.parse(Buffer.from(text, "latin1").toString());
-  Object.assign(process.env, variables);
+  Object.assign(process["env"], variables);
   process.execArgv = ["--input-type=module", "--eval", code];
   delete require.cache[__filename];
   // \`--eval\` has Node's modules at hand by name, and stdin has not.

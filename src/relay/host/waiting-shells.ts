@@ -9,7 +9,7 @@ const AT_FIRST = 4;
 const PER_SANDBOX = 8;
 const IN_ALL = 48;
 /** After this long without a run it is quiet. */
-const QUIET_MS = 3;
+const QUIET_MS = 40;
 /** A shell that nobody needed for this long goes. */
 const IDLE_MS = 60_000;
 /** Longer text does not fit an argument beside the rest; it is started in the ordinary way. */
@@ -112,7 +112,8 @@ export class WaitingShells {
     this.#dismissMisplaced();
     if (!this.#hasRoom()) return;
     clearTimeout(this.#quiet);
-    if (this.#waiting.length === 0) setImmediate(() => this.#hasRoom() && !this.#ended && this.#start());
+    // The place of the one that was woken is taken at once; more are started when it is quiet.
+    setImmediate(() => this.#hasRoom() && !this.#ended && this.#start());
     this.#quiet = setTimeout(() => this.#fill(), QUIET_MS).unref();
   }
 

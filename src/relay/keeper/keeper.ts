@@ -36,8 +36,8 @@ const KEEP_BYTES = 1024 * 1024 * 1024;
 const INLINE_BYTES = 32 * 1024;
 /** Input that a process has not taken yet, in bytes. */
 const MAX_STDIN_PENDING = 8 * 1024 * 1024;
-/** The keeper's own processor is better spent on runs that are under way. */
-const REFILL_BUSY_RUNS = 8;
+/** With this many runs under way the keeper has no time for what can wait. */
+const BUSY_RUNS = 8;
 
 export interface KeeperOptions {
   stateDir: string;
@@ -214,7 +214,7 @@ export class Keeper {
         this.#wake(sandbox, spec, order.envs) ??
         (await startRun(
           { ...spec, env: this.#environment(sandbox, spec, order.envs) },
-          this.#options.cgroups,
+          this.#cgroupsFor(order),
         ));
       state.pid = run.pid;
       this.#hold(state, run, sandbox, order.command.kind);
@@ -267,6 +267,11 @@ export class Keeper {
     return woken && adoptRun(spec, woken);
   }
 
+  /** Moving a process takes the system longer than starting it: when many short runs come at once, marks have to do. */
+  #cgroupsFor({ background }: RunOrder): Cgroups | undefined {
+    return background || this.#live.size < BUSY_RUNS ? this.#options.cgroups : undefined;
+  }
+
   #environment(sandbox: KnownSandbox, spec: RunSpec, envs: Record<string, string>): Record<string, string> {
     // The marks win over whatever a run sets: they are how its processes are found.
     const { [SANDBOX_MARK]: mark, CERVER_SESSION_ID: session } = sandbox.env;
@@ -288,7 +293,7 @@ export class Keeper {
     this.#live.set(state.run_id, live);
     // Starting a process holds this one up: first the answer, which follows the closing of the pipes, then the refill.
     void run.closed.then(() => {
-      if (this.#live.size >= REFILL_BUSY_RUNS) return;
+      if (this.#live.size >= BUSY_RUNS) return;
       if (kind === "node") sandbox.nodes.refill();
       else sandbox.shells.refill();
     });

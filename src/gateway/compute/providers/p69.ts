@@ -7,13 +7,16 @@ import {
   LookupAnswer,
   PROVIDER_PATH,
 } from "../../../protocol/sandbox.js";
-import { withKnownBody } from "../../../tunnel/known-body.js";
-import { INLINE_BODY_BYTES } from "../../../tunnel/wire.js";
+import { INLINE_BODY_BYTES, type SmallCall } from "../../../tunnel/wire.js";
+import { withKnownBody } from "../../../util/known-body.js";
 import type { DurableRuns, ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { fromPublicRun, fromPublicRunStream, isPublicRelay } from "./public-relay.js";
 
 /** Reaches one compute: through the tunnel hub, or straight to `P69_BASE_URL`. */
 export type ComputeFetch = (computeId: string, request: Request) => Promise<Response>;
+
+/** The same for a JSON body that is small and at hand, where there is a shorter way for it. */
+export type ComputeCall = (computeId: string, call: SmallCall) => Promise<Response>;
 
 /**
  * Your own machine as a provider.
@@ -21,8 +24,10 @@ export type ComputeFetch = (computeId: string, request: Request) => Promise<Resp
  * The relay over there serves the compute API, so every method is one request to it, and its response is handed on
  * as it is. A public relay's answers are put into our words first.
  */
-export function p69Provider(fetchCompute: ComputeFetch): ProviderAdapter {
+export function p69Provider(fetchCompute: ComputeFetch, callCompute?: ComputeCall): ProviderAdapter {
   const ask = (computeId: string, method: string, path: string, env: ProviderEnv, bytes?: Uint8Array) => {
+    if (callCompute && bytes && bytes.length <= INLINE_BODY_BYTES)
+      return callCompute(computeId, { method, path, body: bytes, signal: env.signal });
     const request = new Request(`http://compute${path}`, {
       method,
       signal: env.signal,

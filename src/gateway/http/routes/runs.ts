@@ -136,10 +136,7 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
     streamed = false,
   ): Promise<string> {
     const id = runIdOf(c);
-    await records.begin(
-      { id, session, request, streamed, startedAt: Date.now() },
-      request.background ?? false,
-    );
+    await runs.announce(session, request, streamed, id);
     return id;
   }
 }
@@ -191,15 +188,17 @@ async function output(
 ): Promise<Response> {
   const header = c.req.header("range");
   const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header ?? "");
-  // A range that is not understood is no range (section 14.2).
-  const ranged = match !== null && (match[1] !== "" || match[2] !== "");
-  let from = ranged && match[1] !== "" ? Number(match[1]) : 0;
-  const last = ranged && match[1] !== "" && match[2] !== "" ? Number(match[2]) : undefined;
-  if (ranged && match[1] === "") {
+  const [, begins = "", ends = ""] = match ?? [];
+  const backwards = begins !== "" && ends !== "" && Number(ends) < Number(begins);
+  // A range that is not understood is no range (section 14.2), nor is one that ends before it begins (14.1.1).
+  const ranged = (begins !== "" || ends !== "") && !backwards;
+  let from = ranged && begins !== "" ? Number(begins) : 0;
+  const last = ranged && begins !== "" && ends !== "" ? Number(ends) : undefined;
+  if (ranged && begins === "") {
     // The last so many bytes: how many there are has to be known first.
     const probe = await ask({ from: 0, until: 0 });
     await probe.body?.cancel();
-    from = Math.max(0, Number(probe.headers.get("x-cerver-output-bytes")) - Number(match[2]));
+    from = Math.max(0, Number(probe.headers.get("x-cerver-output-bytes")) - Number(ends));
   }
   const response = await ask({ from, until: last === undefined ? undefined : last + 1 });
   const [first, until, total] = ["from", "until", "bytes"].map((name) =>
@@ -216,21 +215,32 @@ async function output(
   if (ranged && (from >= total || (first > from && first >= until))) {
     await response.body?.cancel();
     c.header("Content-Range", `bytes */${total}`);
+    const dropped = first > from;
+    const kept = dropped ? await firstKept(ask, from) : 0;
     throw new CerverError(
       "range_not_satisfiable",
       `There are ${total} bytes, and bytes ${header} are not among those kept.`,
       {
-        hint:
-          first > from
-            ? `The oldest output was dropped: what is kept begins at byte ${first}.`
-            : "Ask for bytes that are there.",
-        details: { first, total },
+        hint: dropped
+          ? `The oldest output was dropped: what is kept begins at byte ${kept}.`
+          : "Ask for bytes that are there.",
+        details: { first: kept, total },
       },
     );
   }
   if (ranged) headers["Content-Range"] = `bytes ${first}-${until - 1}/${total}`;
   headers["Content-Length"] = String(Math.max(0, until - first));
   return c.body(response.body as ReadableStream, ranged ? 206 : 200, headers);
+}
+
+/** The first byte from there on that is kept. */
+async function firstKept(
+  ask: (range: { from: number; until: number | undefined }) => Promise<Response>,
+  from: number,
+): Promise<number> {
+  const probe = await ask({ from, until: undefined });
+  await probe.body?.cancel();
+  return Number(probe.headers.get("x-cerver-output-from"));
 }
 
 /** Input as it comes, or as the `data` of a JSON body. */
