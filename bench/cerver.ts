@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Child } from "./child.js";
 import { Client, HttpError } from "./client.js";
+import { ECHO } from "./commands.js";
 import { Absent, type Command, type Contender, check, type Lane } from "./contender.js";
 import type { Endings } from "./endings.js";
 import { environment } from "./environment.js";
@@ -21,14 +22,9 @@ interface Ready {
   api_token: string;
 }
 interface RunAnswer {
+  run_id: string;
   result?: { stdout: string };
 }
-interface RunRecord {
-  run_id: string;
-  status: string;
-  stdout_bytes: number;
-}
-
 /** The processes of one installation, by what they are. */
 export interface Roles {
   gateway: number;
@@ -135,34 +131,46 @@ export class Cerver implements Contender {
     return last.stdout_bytes!;
   }
 
-  /** Follows the output of a run from its beginning to its end, as raw bytes. */
+  /**
+   * Runs `cat`, then reads its output as raw bytes. The run is one that a caller waits for: one in the background waits
+   * for nobody, not for the disk either, and what it prints faster than the disk takes it is dropped.
+   */
   async cat(file: string): Promise<number> {
-    const client = this.newClient();
+    return this.readKept(await this.runCat(file));
+  }
+
+  /** Runs `cat` to its end; gives the path of the run. */
+  async runCat(file: string): Promise<string> {
     const session = await this.session();
-    const begun = await client.post<RunRecord>(`${session}/runs`, {
+    const answer = await this.newClient().post<RunAnswer>(`${session}/run`, {
       code: `exec cat '${file}'`,
       timeout: TIMEOUT,
     });
-    const path = `${session}/runs/${begun.run_id}`;
-    for (let bytes = 0; ; ) {
-      const record = await client.json<RunRecord>({ method: "GET", path });
-      const isOver = !["queued", "running"].includes(record.status);
-      if (isOver && bytes >= record.stdout_bytes) return bytes;
-      const before = bytes;
-      bytes += await this.#outputFrom(client, path, bytes);
-      if (isOver && bytes === before) {
-        throw new Error(`of ${record.stdout_bytes} bytes of output ${bytes} could be read`);
-      }
-    }
+    return `${session}/runs/${answer.run_id}`;
+  }
+
+  /** Reads the output of a run that is over, as raw bytes. */
+  async readKept(run: string): Promise<number> {
+    let bytes = 0;
+    let complaint = "";
+    const { status } = await this.newClient().exchange({
+      method: "GET",
+      path: `${run}/output?stream=stdout`,
+      onData: (slice) => {
+        bytes += slice.length;
+        if (complaint.length < 300) complaint += slice.toString("latin1", 0, 300);
+      },
+    });
+    if (status >= 400) throw new HttpError(status, complaint);
+    return bytes;
   }
 
   /** Whether this gateway gives out output as raw bytes. */
   async hasRawOutput(): Promise<true | Absent> {
-    const client = this.newClient();
     const session = await this.session();
     try {
-      const { run_id } = await client.post<RunRecord>(`${session}/runs`, { code: "echo hi" });
-      await this.#outputFrom(client, `${session}/runs/${run_id}`, 0);
+      const { run_id } = await this.newClient().post<RunAnswer>(`${session}/run`, ECHO.run);
+      await this.readKept(`${session}/runs/${run_id}`);
       return true;
     } catch (error) {
       if (!(error instanceof HttpError) || error.status !== 404) throw error;
@@ -171,24 +179,6 @@ export class Cerver implements Contender {
         "this gateway answers 404 to GET /v2/sessions/:id/runs/:run_id/output",
       );
     }
-  }
-
-  async #outputFrom(client: Client, path: string, offset: number): Promise<number> {
-    let bytes = 0;
-    let complaint = "";
-    const { status } = await client.exchange({
-      method: "GET",
-      path: `${path}/output?stream=stdout`,
-      ...(offset > 0 && { headers: { Range: `bytes=${offset}-` } }),
-      onData: (slice) => {
-        bytes += slice.length;
-        if (complaint.length < 300) complaint += slice.toString("latin1", 0, 300);
-      },
-    });
-    // The range begins where the output ends, for now.
-    if (status === 416) return 0;
-    if (status >= 400) throw new HttpError(status, complaint);
-    return bytes;
   }
 
   processes(): Roles {

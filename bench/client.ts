@@ -35,6 +35,7 @@ export class Client {
   readonly #head: string;
   #socket: Socket | undefined;
   #usedAt = 0;
+  #asked = "";
   #reader: ResponseReader | undefined;
   #settle: { resolve(head: ResponseHead): void; reject(error: Error): void } | undefined;
 
@@ -59,6 +60,7 @@ export class Client {
 
   /** Sends one request; resolves at the end of the body. */
   async exchange({ method, path, headers = {}, body, onData }: Exchange): Promise<ResponseHead> {
+    this.#asked = `${method} ${path}`;
     const socket = this.#openSocket();
     const data = body && JSON.stringify(body);
     let head = `${method} ${path} ${this.#head}`;
@@ -110,7 +112,7 @@ export class Client {
       if (!this.#reader?.close()) this.#settle?.reject(why);
     };
     socket.on("error", ended);
-    socket.on("close", () => ended(new Error("the connection ended within a response")));
+    socket.on("close", () => ended(new Error(`the connection ended within the answer to ${this.#asked}`)));
     this.#socket = socket;
     return socket;
   }

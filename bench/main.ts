@@ -29,7 +29,18 @@ try {
   // What else the machine does makes all slower, and not all by the same.
   const about = { node: process.version, cores: availableParallelism(), load: loadavg()[0]!, ...options };
   const bench = new Bench(options, endings);
-  const lines = await measure(bench, rows, (row) => process.stderr.write(`${row} ...\n`));
+  let failures = 0;
+  const lines = await measure(bench, rows, {
+    row: (row) => process.stderr.write(`${row} ...\n`),
+    failure: (row, error) => {
+      // What is ended under the hands of a row makes it fail.
+      if (isStopping) return;
+      failures++;
+      process.stderr.write(`${row} failed: ${error.stack}\n`);
+    },
+  });
+  // The signal's handler ends the process, once everything else has ended.
+  if (isStopping) await new Promise(() => {});
   if (json) console.log(JSON.stringify({ ...about, lines, notes: bench.notes }));
   else {
     const { node, cores, load, runs } = about;
@@ -39,9 +50,8 @@ try {
     console.log(table(lines));
     console.log(`\n${bench.notes.map((note) => `- ${note}`).join("\n")}`);
   }
-  await endAndExit(0);
+  await endAndExit(failures > 0 ? 1 : 0);
 } catch (error) {
-  // What is ended under the hands of a row makes it fail.
   if (!isStopping) process.stderr.write(`${(error as Error).stack}\n`);
   await endAndExit(1);
 }

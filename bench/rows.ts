@@ -10,22 +10,38 @@ import type { Line } from "./table.js";
 export const ROWS = ["echo", "true", "ls", "node", "at-once", "streams", "stopped-reader", "idle"] as const;
 export type Row = (typeof ROWS)[number];
 
-/** Measures the chosen rows, one after the other. */
+/** Measures the chosen rows, one after the other. One that fails leaves the others their turn. */
 export async function measure(
   bench: Bench,
   rows: readonly Row[],
-  onRow: (row: Row) => void,
+  on: { row(row: Row): void; failure(row: Row, error: Error): void },
 ): Promise<Line[]> {
   const lines: Line[] = [];
   // Begins first, so that it has stood idle long enough at the end.
   const idle = rows.includes("idle") ? await IdlePair.start(bench) : undefined;
   for (const row of rows) {
-    onRow(row);
-    if (row === "idle") lines.push(...(await idle!.measure(bench)));
-    else if (row === "at-once") lines.push(...(await atOnce(bench)));
-    else if (row === "streams") lines.push(...(await streams(bench)));
-    else if (row === "stopped-reader") lines.push(...(await stoppedReader(bench)));
-    else lines.push(...(await latency(bench, row)));
+    on.row(row);
+    try {
+      lines.push(...(await measureRow(bench, row, idle)));
+    } catch (error) {
+      on.failure(row, error as Error);
+      lines.push({ row, what: row, unit: "", figures: { cerver: "failed" } });
+    }
   }
   return lines;
+}
+
+function measureRow(bench: Bench, row: Row, idle: IdlePair | undefined): Promise<Line[]> {
+  switch (row) {
+    case "at-once":
+      return atOnce(bench);
+    case "streams":
+      return streams(bench);
+    case "stopped-reader":
+      return stoppedReader(bench);
+    case "idle":
+      return idle!.measure(bench);
+    default:
+      return latency(bench, row);
+  }
 }
