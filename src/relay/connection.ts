@@ -16,6 +16,9 @@ const HANDSHAKE_TIMEOUT_MS = 15_000;
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
+/** So many takeovers within this time are those of another relay. */
+const REPLACED_TIMES = 3;
+const REPLACED_WITHIN_MS = 120_000;
 /** A link that held this long was a good one: the next wait is short again. */
 const HELD_MS = 30_000;
 
@@ -47,11 +50,18 @@ export interface ConnectionOptions {
 export async function stayConnected(options: ConnectionOptions): Promise<void> {
   const { onState, signal } = options;
   const backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
+  const replaced: number[] = [];
   while (!signal.aborted) {
     onState({ state: "connecting" });
     const since = performance.now();
-    const why = await serveOnce(options);
+    const { why, code } = await serveOnce(options);
     if (signal.aborted) return;
+    if (code === CLOSE.replaced) {
+      // A connection that a proxy repeats looks like another relay, once. Another relay takes over each time.
+      replaced.push(since);
+      if (replaced.filter((at) => since - at < REPLACED_WITHIN_MS).length >= REPLACED_TIMES)
+        throw takenOver(options.computeId);
+    }
     if (performance.now() - since > HELD_MS) backoff.reset();
     const waitMs = backoff.next();
     onState({ state: "waiting", waitMs, why });
@@ -60,7 +70,7 @@ export async function stayConnected(options: ConnectionOptions): Promise<void> {
 }
 
 /** One connection from dial to close. Returns why it is over; throws when it must not be tried again. */
-async function serveOnce(options: ConnectionOptions): Promise<string> {
+async function serveOnce(options: ConnectionOptions): Promise<{ why: string; code?: number }> {
   if (options.localLink) return serveOn(options.localLink(options.computeId), 2, options);
   const { signal } = options;
   let ws = dial(options, [TUNNEL_SUBPROTOCOL]);
@@ -73,11 +83,15 @@ async function serveOnce(options: ConnectionOptions): Promise<string> {
     socket = wsSocket(ws);
     failure = await opened(ws, signal);
   }
-  if (failure) return failure;
+  if (failure) return { why: failure };
   return serveOn(socket, ws.protocol === TUNNEL_SUBPROTOCOL ? 2 : 1, options);
 }
 
-async function serveOn(socket: FrameSocket, level: 1 | 2, options: ConnectionOptions): Promise<string> {
+async function serveOn(
+  socket: FrameSocket,
+  level: 1 | 2,
+  options: ConnectionOptions,
+): Promise<{ why: string; code: number }> {
   const { serve, serveSmall, software, logger, onState, signal } = options;
   const channel = new Channel({ socket, level, side: "relay", serve, serveSmall, logger, software });
   const onAbort = () => channel.close(CLOSE.goingAway, "the relay stops");
@@ -87,7 +101,7 @@ async function serveOn(socket: FrameSocket, level: 1 | 2, options: ConnectionOpt
   const { code, reason } = await channel.closed;
   signal.removeEventListener("abort", onAbort);
   refuseToReturn(code, options.computeId);
-  return reason || `the gateway closed the link (code ${code})`;
+  return { why: reason || `the gateway closed the link (code ${code})`, code };
 }
 
 function dial(
@@ -153,14 +167,15 @@ function unknownCompute(): CerverError {
 }
 
 function refuseToReturn(code: number, computeId: string): void {
-  if (code === CLOSE.replaced) {
-    throw new CerverError("conflict", `Another relay connected as ${computeId}, so this one stops.`, {
-      hint: "Run one relay for each machine. Copies of a machine need their own: remove computes.json in the config folder.",
-    });
-  }
   if (code === CLOSE.removed) {
     throw new CerverError("compute_not_found", `The compute ${computeId} was removed from its account.`, {
       hint: "Run `cerver relay` again to attach this machine anew.",
     });
   }
+}
+
+function takenOver(computeId: string): CerverError {
+  return new CerverError("conflict", `Another relay connected as ${computeId}, so this one stops.`, {
+    hint: "Run one relay for each machine. Copies of a machine need their own: remove computes.json in the config folder.",
+  });
 }

@@ -108,6 +108,10 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       stop.signal,
       logger,
     );
+    // A relay that gives up was not asked to end anything.
+    serving.catch(() => {
+      leaveRuns = true;
+    });
     const done = serving.finally(async () => {
       stop.abort();
       deps.signal?.removeEventListener("abort", onAbort);

@@ -81,7 +81,10 @@ async function readBytes(c: Context, limit: number): Promise<Buffer> {
       if (size > limit) reject(tooLarge(limit));
       else chunks.push(chunk);
     });
-    incoming.once("end", () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    incoming.once("end", () => {
+      incoming.off("close", gone);
+      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+    });
     incoming.once("close", gone);
     incoming.once("error", reject);
   });

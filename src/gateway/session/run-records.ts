@@ -102,6 +102,21 @@ export class RunRecords {
       .execute();
   }
 
+  /** The lost runs that may still settle, by machine. */
+  async lost(): Promise<Map<string, string[]>> {
+    const rows = await this.#db
+      .selectFrom("runs")
+      .select(["id", "compute_id"])
+      .where("ended_at", "is", null)
+      .where("status", "=", "lost")
+      .where("compute_id", "is not", null)
+      .execute();
+    const byCompute = new Map<string, string[]>();
+    for (const { id, compute_id } of rows)
+      byCompute.set(compute_id!, [...(byCompute.get(compute_id!) ?? []), id]);
+    return byCompute;
+  }
+
   async byIds(ids: readonly string[]): Promise<StoredRun[]> {
     if (ids.length === 0) return [];
     return this.#db.selectFrom("runs").selectAll().where("id", "in", ids).execute();

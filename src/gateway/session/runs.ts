@@ -35,6 +35,8 @@ import type { Session } from "./session-record.js";
 const MAX_REJOINS = 100;
 /** How long a machine may take to say what it knows of a run. */
 const LOOKUP_TIMEOUT_MS = 10_000;
+/** How often machines are asked for runs that are still lost. */
+const SETTLE_MS = 3_000;
 /** How long ending a run's processes may take: its grace, KILL, and the way there and back. */
 const CANCEL_TIMEOUT_MS = 90_000;
 
@@ -82,10 +84,13 @@ export class Runs {
   readonly #live = new Map<string, Set<LiveRun>>();
   /** Runs under way, by session: those with a caller and those in the background. */
   readonly #running = new Map<string, Set<string>>();
+  readonly #sweep: NodeJS.Timeout;
   #stopping = false;
 
   constructor(deps: RunsDeps) {
     this.#deps = deps;
+    // A link can break while runs are being settled, and a caller can leave in between: nothing stays open for that.
+    this.#sweep = setInterval(() => void this.#settleLost(), SETTLE_MS).unref();
     deps.computes.onPresence((computeId, online) => {
       void (online ? this.#cameBack(computeId) : this.#wentAway(computeId)).catch((error: unknown) => {
         deps.logger.error({ err: error, compute_id: computeId }, "runs could not be settled");
@@ -105,6 +110,7 @@ export class Runs {
   /** This gateway stops: that its callers lose their connections now does not mean that they have gone. */
   stopping(): void {
     this.#stopping = true;
+    clearInterval(this.#sweep);
   }
 
   /** Lets nobody wait any longer for runs of a session that was closed. */
@@ -133,14 +139,19 @@ export class Runs {
     if (runId === undefined) this.#deps.records.beginLater(run);
     try {
       const first = () => target.provider.runSandbox(target.record, wire(request, run.id), this.#env(run));
-      return await this.#answered(run, target, first, true);
+      return await this.#answered(run, first, first, true);
     } finally {
       this.#forget(run);
     }
   }
 
   /** Waits for the end of a run that another request has begun. */
-  async await(session: Session, row: StoredRun, signal: AbortSignal): Promise<RunAnswer> {
+  async await(
+    session: Session,
+    row: StoredRun,
+    request: RunRequest,
+    signal: AbortSignal,
+  ): Promise<RunAnswer> {
     if (row.end_reason === "never_started") {
       throw new CerverError("conflict", `Run ${row.id} never reached its machine, so nothing ran.`, {
         hint: "Send the request again with a new Idempotency-Key.",
@@ -152,7 +163,8 @@ export class Runs {
     if (!durable) throw notDurable();
     const run = this.#watch(session, row, signal);
     try {
-      return await this.#answered(run, target, () => durable.answer(refOf(row), this.#env(run)), false);
+      const anew = () => target.provider.runSandbox(target.record, wire(request, row.id), this.#env(run));
+      return await this.#answered(run, () => durable.answer(refOf(row), this.#env(run)), anew, false);
     } finally {
       this.#forget(run);
     }
@@ -161,8 +173,8 @@ export class Runs {
   /** Asks until there is an answer: a link that broke is waited for, and the run found again behind it. */
   async #answered(
     run: LiveRun,
-    target: Target,
     first: () => Promise<Response>,
+    anew: () => Promise<Response>,
     begins: boolean,
   ): Promise<RunAnswer> {
     let ask = first;
@@ -182,10 +194,15 @@ export class Runs {
           await this.#deps.records.discard(run);
           throw error;
         }
+        // The first request never arrived, and never will: an id starts one run, so this one may begin it.
+        if (!begins && ask === first && isUnknown(error)) {
+          ask = anew;
+          continue;
+        }
         if (!lost && !isOffline(error)) throw error;
         if (!durable || attempt >= MAX_REJOINS) throw await this.#gaveUp(run, error);
         const found = await this.#findAgain(run, durable, error);
-        if (found === "never_began") ask = first;
+        if (found === "never_began") ask = anew;
         else if (hasEnded(found.status) || found.status === "running") {
           ask = () => durable.answer(refOf(run), this.#env(run));
         } else throw await this.#unknowable(run, found);
@@ -205,7 +222,7 @@ export class Runs {
     if (runId === undefined) this.#deps.records.beginLater(run);
     const first = () =>
       target.provider.runSandboxStream(target.record, wire(request, run.id), this.#env(run));
-    return this.#opened(run, target, first, { stdout: 0, stderr: 0 }, true);
+    return this.#opened(run, target, first, first, { stdout: 0, stderr: 0 }, true);
   }
 
   /** The events of a run that was begun before, from these offsets on. */
@@ -214,19 +231,24 @@ export class Runs {
     row: StoredRun,
     offsets: { stdout: number; stderr: number },
     signal: AbortSignal,
+    request?: RunRequest,
   ): Promise<OpenedStream> {
     const target = this.#target(session, "read");
     const durable = this.#durable(session);
     if (!durable) throw notDurable();
     const run = this.#watch(session, row, signal);
     const first = () => durable.stream(refOf(row), offsets, this.#env(run));
-    return this.#opened(run, target, first, offsets, false);
+    const anew =
+      request &&
+      (() => target.provider.runSandboxStream(target.record, wire(request, row.id), this.#env(run)));
+    return this.#opened(run, target, first, anew, offsets, false);
   }
 
   async #opened(
     run: LiveRun,
     target: Target,
     first: () => Promise<Response>,
+    anew: (() => Promise<Response>) | undefined,
     offsets: { stdout: number; stderr: number },
     begins: boolean,
   ): Promise<OpenedStream> {
@@ -247,10 +269,14 @@ export class Runs {
             await this.#deps.records.discard(run);
             throw error;
           }
+          if (!begins && anew && ask === first && isUnknown(error)) {
+            ask = anew;
+            continue;
+          }
           if (!durable || !(isLost(error) || isOffline(error)) || attempt >= MAX_REJOINS)
             throw begins ? await this.#gaveUp(run, error) : error;
           const found = await this.#findAgain(run, durable, error);
-          if (found === "never_began") ask = first;
+          if (found === "never_began") ask = anew ?? first;
           else if (hasEnded(found.status) || found.status === "running")
             ask = () => durable.stream(refOf(run), offsets, this.#env(run));
           else throw await this.#unknowable(run, found);
@@ -607,6 +633,21 @@ export class Runs {
     }
   }
 
+  /** Asks the machines that are there for runs that are still lost. */
+  async #settleLost(): Promise<void> {
+    try {
+      for (const [computeId, ids] of await this.#deps.records.lost()) {
+        const durable = this.#durableOf(computeId);
+        if (!durable || !this.#deps.computes.isOnline(computeId)) continue;
+        for (let at = 0; at < ids.length; at += 500)
+          await this.#settle(ids.slice(at, at + 500), computeId, durable);
+      }
+    } catch (error) {
+      if (this.#stopping || isLost(error) || isOffline(error)) return;
+      this.#deps.logger.warn({ err: error }, "lost runs could not be settled");
+    }
+  }
+
   async #listen(body: ReadableStream<Uint8Array>, computeId: string, durable: DurableRuns): Promise<void> {
     let text = "";
     try {
@@ -652,7 +693,7 @@ export class Runs {
             .catch(() => {});
         }
       } else if (run) {
-        if (!waited || row.cancel_wanted !== null) await this.#record(run, row);
+        await this.#record(run, row);
       } else if (!waited) await this.#neverBegan(row);
     }
   }
@@ -837,6 +878,10 @@ function refOf(run: StoredRun | RecordedRun): RunRef {
 
 function isLost(error: unknown): boolean {
   return error instanceof CerverError && error.code === "compute_lost";
+}
+
+function isUnknown(error: unknown): boolean {
+  return error instanceof CerverError && error.code === "run_not_found";
 }
 
 function isOffline(error: unknown): boolean {

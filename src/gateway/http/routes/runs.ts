@@ -47,7 +47,7 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
                 const id = await begun(session, request, c);
                 return runs.run(session, request, signal, id);
               },
-              again: async (id) => runs.await(session, await records.get(session, id), signal),
+              again: async (id) => runs.await(session, await records.get(session, id), request, signal),
               answered: { share: true, write: JSON.stringify, read: (text) => JSON.parse(text) },
             });
       c.header("X-Cerver-Session-Id", session.id);
@@ -67,7 +67,8 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
                 const id = await begun(session, request, c, true);
                 return runs.stream(session, request, signal, id);
               },
-              again: async (id) => runs.follow(session, await records.get(session, id), BEGINNING, signal),
+              again: async (id) =>
+                runs.follow(session, await records.get(session, id), BEGINNING, signal, request),
               answered: { share: false, write: () => undefined, read: (text) => JSON.parse(text) },
             });
       return events(c, session, stream);
