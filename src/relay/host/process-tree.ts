@@ -18,6 +18,8 @@ import {
 const LOOK_INTERVAL_MS = 15;
 /** How long KILL may take to be seen: a process in an uninterruptible wait dies when that wait ends. */
 const KILL_WAIT_MS = 3_000;
+/** How often a port that is still held is looked at again: somebody outside of the tree may hold it, too. */
+const PORT_LOOKS = 10;
 /** More processes than this are counted, not listed. */
 const MAX_LISTED = 500;
 
@@ -165,7 +167,7 @@ class Ending {
     this.#signals.push({ signal, pids, at_ms: this.#elapsed() });
   }
 
-  receipt(alive: readonly Member[]): KillReceipt {
+  async receipt(alive: readonly Member[]): Promise<KillReceipt> {
     return {
       method: this.#tree.cgroup?.isPlaced
         ? "cgroup"
@@ -181,9 +183,18 @@ class Ending {
         command: commandOf(pid),
         why: stillThere(state),
       })),
-      ports_freed: freedOf(this.#ports),
+      ports_freed: await this.#freed(),
       duration_ms: this.#elapsed(),
     };
+  }
+
+  /** The system closes the sockets of a dead process a moment after it counts as dead. */
+  async #freed(): Promise<ListeningPort[]> {
+    for (let attempt = 0; ; attempt++) {
+      const freed = freedOf(this.#ports);
+      if (freed.length === this.#ports.length || attempt === PORT_LOOKS) return freed;
+      await sleep(LOOK_INTERVAL_MS);
+    }
   }
 
   #elapsed(): number {
