@@ -331,11 +331,9 @@ export class BinaryWire implements Wire {
     const { code, message } = reason.success
       ? reason.data
       : { code: "cancelled", message: "The peer ended this." };
-    // Who serves hears that the asker has gone; who asks hears why there is no answer.
-    this.#finish(
-      stream,
-      stream.request ? new DOMException(message, "AbortError") : cancelError(code, message),
-    );
+    // Who serves hears that the asker has gone, unless it may come back; who asks hears why there is no answer.
+    const gone = stream.request && code !== "compute_lost";
+    this.#finish(stream, gone ? new DOMException(message, "AbortError") : cancelError(code, message));
   }
 
   #onHello(frame: Frame): void {

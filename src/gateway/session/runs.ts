@@ -68,8 +68,8 @@ export interface OutputRange {
 interface LiveRun extends RecordedRun {
   /** Ends the waiting: the caller has gone, or the session was closed. */
   abort: AbortController;
-  /** Another request began it, so that this one's leaving does not end it. */
-  watched: boolean;
+  /** Its leaving ends nothing at once: another request began the run, or one with the same key may come back for it. */
+  mayComeBack: boolean;
 }
 
 interface Target {
@@ -84,6 +84,8 @@ export class Runs {
   readonly #live = new Map<string, Set<LiveRun>>();
   /** Runs under way, by session: those with a caller and those in the background. */
   readonly #running = new Map<string, Set<string>>();
+  /** Background runs that were accepted when their link broke: what never arrived is sent again, for a while. */
+  readonly #undelivered = new Map<string, { target: Target; request: RunRequest; until: number }>();
   readonly #sweep: NodeJS.Timeout;
   #stopping = false;
 
@@ -390,7 +392,7 @@ export class Runs {
         cancel: async (reason) => {
           if (settled) return;
           settled = true;
-          run.abort.abort(new CallerGone());
+          run.abort.abort(run.mayComeBack ? new CallerMayComeBack() : new CallerGone());
           await reader.cancel(reason).catch(() => {});
           await this.#left(run, reason);
           this.#forget(run);
@@ -432,6 +434,7 @@ export class Runs {
         await records.discard(run);
         throw error;
       }
+      this.#undelivered.set(run.id, { target, request, until: performance.now() + this.#deps.graceMs });
       await records.lose(target.record.computeId);
       await records.noteCall(run);
     }
@@ -531,7 +534,7 @@ export class Runs {
 
   /** The caller is told that the outcome is unknown; it settles when the machine is back. Returns what to throw. */
   async #gaveUp(run: LiveRun, error: unknown): Promise<unknown> {
-    const left = run.abort.signal.aborted && !run.watched && !this.#stopping;
+    const left = run.abort.signal.aborted && !run.mayComeBack && !this.#stopping;
     if (left) await this.#deps.records.wantCancel(run.id, "cancelled");
     const durable = this.#durable(run.session);
     if (durable && (await this.#isKept(run))) await this.#deps.records.noteLost(run, wordsOf(error));
@@ -572,7 +575,7 @@ export class Runs {
     const durable = this.#durable(run.session);
     const closed = run.abort.signal.reason instanceof SessionClosed;
     // The machine ends a foreground run that nobody follows any more; others may follow this one still.
-    if (run.request.background || this.#stopping || (run.watched && !closed)) return error;
+    if (run.request.background || this.#stopping || (run.mayComeBack && !closed)) return error;
     const reason = closed ? "session_closed" : "cancelled";
     if (!durable) {
       const outcome = unknownOutcome("cancelled", Date.now() - run.startedAt);
@@ -714,6 +717,7 @@ export class Runs {
 
   /** The machine has no record of it. If it ever had, its record is gone, and the outcome with it. */
   async #neverBegan(row: StoredRun): Promise<void> {
+    if (await this.#deliver(row)) return;
     const outcome = unknownOutcome(
       row.confirmed_at === null
         ? "the request never reached the machine"
@@ -726,6 +730,29 @@ export class Runs {
         : { ...outcome, endReason: "keeper_lost" };
     await this.#deps.records.end(recordedRun(row), { ...end, openMs: null });
     this.#rests(row.session_id, row.id);
+  }
+
+  /** Sends an accepted run again that never arrived. Its id starts one run, so it cannot begin twice. */
+  async #deliver(row: StoredRun): Promise<boolean> {
+    const pending = this.#undelivered.get(row.id);
+    this.#undelivered.delete(row.id);
+    if (!pending || performance.now() > pending.until || row.cancel_wanted !== null) return false;
+    const { target, request } = pending;
+    try {
+      await target.provider.durable?.start(
+        target.record,
+        wire(request, row.id),
+        this.#shortEnv(target.record.computeId),
+      );
+    } catch (error) {
+      if (!isLost(error) && !isOffline(error)) return false;
+      // Broken again: whether it arrived shows the next time.
+      this.#undelivered.set(row.id, pending);
+      return true;
+    }
+    await this.#deps.records.found(row.id);
+    this.#runs(row.session_id, row.id);
+    return true;
   }
 
   // Who is there.
@@ -791,7 +818,7 @@ export class Runs {
         streamed,
         startedAt,
         abort: new AbortController(),
-        watched: false,
+        mayComeBack: runId !== undefined,
       },
       caller,
     );
@@ -799,13 +826,17 @@ export class Runs {
 
   /** A run of before, as one that somebody waits for. */
   #watch(session: Session, row: StoredRun, caller: AbortSignal): LiveRun {
-    return this.#enter({ ...recordedRun(row), session, abort: new AbortController(), watched: true }, caller);
+    return this.#enter(
+      { ...recordedRun(row), session, abort: new AbortController(), mayComeBack: true },
+      caller,
+    );
   }
 
   #enter(run: LiveRun, caller: AbortSignal): LiveRun {
     // One signal ends the waiting, whoever wants it to: the caller, or the end of the session.
-    if (caller.aborted) run.abort.abort(caller.reason);
-    else caller.addEventListener("abort", () => run.abort.abort(caller.reason), { once: true });
+    const onAbort = () => run.abort.abort(run.mayComeBack ? new CallerMayComeBack() : caller.reason);
+    if (caller.aborted) onAbort();
+    else caller.addEventListener("abort", onAbort, { once: true });
     const callers = this.#live.get(run.id);
     if (callers) callers.add(run);
     else this.#live.set(run.id, new Set([run]));
@@ -837,6 +868,13 @@ export class Runs {
 class SessionClosed extends CerverError {
   constructor() {
     super("session_ended", "The session was closed while this ran, so the run was cancelled.");
+  }
+}
+
+/** Told to the machine as a link that broke: it gives the run its grace time. */
+class CallerMayComeBack extends CerverError {
+  constructor() {
+    super("compute_lost", "The caller went away, and may come back for the run.");
   }
 }
 
