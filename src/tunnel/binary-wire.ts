@@ -35,6 +35,8 @@ interface Stream {
   receivedAll: boolean;
   response?: { resolve(response: Response): void; reject(error: unknown): void } | undefined;
   request?: AbortController;
+  /** A `Request` holds what its signal follows, and nobody else does: without it an abort would not arrive. */
+  held?: Request | undefined;
   /** Takes the abort listener off the caller's signal. */
   release?: () => void;
 }
@@ -78,7 +80,7 @@ export class BinaryWire implements Wire {
       headers: [...request.headers],
     };
     const inline = knownBody(request) ?? (await inlineBody(request));
-    return this.#ask(head, inline, request.body, request.signal);
+    return this.#ask(head, inline, request.body, request.signal, request);
   }
 
   call({ method, path, body, signal }: SmallCall): Promise<Response> {
@@ -90,6 +92,7 @@ export class BinaryWire implements Wire {
     inline: Uint8Array | undefined,
     body: ReadableStream<Uint8Array> | null,
     signal: AbortSignal,
+    held?: Request,
   ): Promise<Response> {
     signal.throwIfAborted();
     const { limits } = this.#deps;
@@ -103,6 +106,7 @@ export class BinaryWire implements Wire {
       );
     }
     const stream = this.#open(this.#nextId());
+    stream.held = held;
     return new Promise<Response>((resolve, reject) => {
       stream.response = { resolve, reject };
       const onAbort = () => this.#abort(stream, signal.reason);
@@ -248,6 +252,7 @@ export class BinaryWire implements Wire {
       this.#streams.delete(id);
       return this.#refuse(id, "invalid_request", "The request is malformed.");
     }
+    stream.held = request;
     if (Buffer.isBuffer(body)) withKnownBody(request, body);
     logger.debug({ stream: id, method }, "request through the tunnel");
     void this.#answer(stream, request);
