@@ -102,6 +102,16 @@ export class RunRecords {
       .execute();
   }
 
+  /** A run that never began is about to. */
+  async reopen(runId: string): Promise<void> {
+    await this.#db
+      .updateTable("runs")
+      .set({ status: "queued", ended_at: null, end_reason: null, lost_since: null, cancel_wanted: null })
+      .where("id", "=", runId)
+      .where("end_reason", "=", "never_started")
+      .execute();
+  }
+
   /** The lost runs that may still settle, by machine. */
   async lost(): Promise<Map<string, string[]>> {
     const rows = await this.#db

@@ -154,12 +154,8 @@ export class Runs {
     request: RunRequest,
     signal: AbortSignal,
   ): Promise<RunAnswer> {
-    if (row.end_reason === "never_started") {
-      throw new CerverError("conflict", `Run ${row.id} never reached its machine, so nothing ran.`, {
-        hint: "Send the request again with a new Idempotency-Key.",
-        details: { run_id: row.id },
-      });
-    }
+    // Nothing of it ever ran: this request may begin it.
+    if (row.end_reason === "never_started") await this.#deps.records.reopen(row.id);
     const target = this.#target(session, "read");
     const durable = this.#durable(session);
     if (!durable) throw notDurable();
@@ -235,6 +231,7 @@ export class Runs {
     signal: AbortSignal,
     request?: RunRequest,
   ): Promise<OpenedStream> {
+    if (request && row.end_reason === "never_started") await this.#deps.records.reopen(row.id);
     const target = this.#target(session, "read");
     const durable = this.#durable(session);
     if (!durable) throw notDurable();
@@ -262,7 +259,7 @@ export class Runs {
         const response = await ask();
         if (!response.ok || !response.body) throw await failureOf(response);
         const openMs = performance.now() - began;
-        const body = this.#tapped(run, target, response.body, openMs, offsets);
+        const body = this.#tapped(run, response.body, openMs, offsets);
         return { runId: run.id, provider: target.provider.providerName, openMs, body };
       } catch (error) {
         try {
@@ -296,7 +293,6 @@ export class Runs {
    */
   #tapped(
     run: LiveRun,
-    target: Target,
     body: ReadableStream<Uint8Array>,
     openMs: number,
     offsets: { stdout: number; stderr: number },

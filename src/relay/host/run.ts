@@ -148,7 +148,7 @@ export class Run {
 
   /** Whether the process can still be given input. */
   get stdinIsOpen(): boolean {
-    return this.#stdin !== null && this.#stdin.writable;
+    return this.#stdin?.writable ?? false;
   }
 
   writeStdin(bytes: Uint8Array): void {

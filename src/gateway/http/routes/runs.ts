@@ -122,7 +122,12 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
         ? await runs.start(session, background, signal)
         : await keys.once<RunRecord>(keyed(c, key, session, what, request), {
             work: async () => runs.start(session, background, signal, await begun(session, background, c)),
-            again: (id) => runs.get(session, id),
+            again: async (id) => {
+              const record = await runs.get(session, id);
+              if (record.end_reason !== "never_started") return record;
+              await records.reopen(id);
+              return runs.start(session, background, signal, id);
+            },
             answered: { share: true, write: () => undefined, read: (text) => JSON.parse(text) },
           });
     c.header("Location", `/v2/sessions/${session.id}/runs/${record.run_id}`);
