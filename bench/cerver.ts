@@ -184,10 +184,8 @@ export class Cerver implements Contender {
   processes(): Roles {
     const all = processesWith(this.#home);
     const isOurs = ({ command }: FoundProcess) => command.includes(join(BIN, "../.."));
-    const relay =
-      this.#relay?.pid ??
-      all.find(({ parent, command }) => parent === this.#gateway.pid && / relay /.test(command))?.pid;
-    if (relay === undefined) throw new Error("cerver up has no relay process");
+    // `cerver up` is gateway and relay in one process.
+    const relay = this.#relay?.pid ?? this.#gateway.pid;
     const others = all.filter(({ pid }) => pid !== this.#gateway.pid && pid !== relay);
     const keeper = others.find((other) => isOurs(other) && /keeper/.test(other.command))?.pid;
     return {
