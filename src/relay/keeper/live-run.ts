@@ -76,10 +76,13 @@ export class LiveRun {
     }
   }
 
-  /** A background run waits for nobody; a foreground run waits for its reader, for the disk, or for who comes back. */
+  /** A background run waits for a slow disk alone; a foreground run waits for its reader, for the disk, or for who comes back. */
   #mustWait(name: StreamName): boolean {
     const journal = this.journals[name];
     if (this.state.background) {
+      if (!journal.isFull) return false;
+      // A disk that is only slow holds it up; one that takes nothing must not.
+      if (!journal.isRefused) return true;
       journal.dropUnwritten();
       return false;
     }

@@ -73,6 +73,11 @@ export class OutputJournal {
     return this.size - this.#written > MAX_PENDING_BYTES;
   }
 
+  /** Whether the disk took nothing the last time. */
+  get isRefused(): boolean {
+    return performance.now() - this.#failedAt < 2 * RETRY_MS;
+  }
+
   /** Whether all there was is in memory, and none of it in a file. */
   get isSmall(): boolean {
     return this.#segments.length === 0 && this.#memoryStart === 0;
