@@ -65,7 +65,10 @@ export async function outputStream(keeper: KeeperClient, wish: OutputWish): Prom
           gap(_stream, offset, bytes) {
             dropped = offset + bytes;
             // Bytes that vanish in the middle of a body that promises them can only break it.
-            if (offset > from && !over) controller.error(new Error("output was dropped while it was read"));
+            if (offset === from || over) return;
+            over = true;
+            controller.error(new Error("output was dropped while it was read"));
+            follow?.stop("gone");
           },
           end() {
             resolve(dropped);
