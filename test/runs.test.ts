@@ -156,6 +156,18 @@ describe("the end of a run is the end of its processes", () => {
     expect(await Promise.all(pidsIn(result.stdout).map(isAlive))).toEqual([false]);
   });
 
+  test.each([
+    ["a shell that waited", {}],
+    ["a shell of its own", { cwd: "." }],
+  ])("a child that let go of the output of %s ends a moment later", async (_, where) => {
+    const code = "sleep 300 >/dev/null 2>&1 </dev/null & echo pid=$!";
+    const pids = (await Promise.all(Array.from({ length: 12 }, () => run({ ...where, code })))).flatMap(
+      ({ result }) => pidsIn(result.stdout),
+    );
+    expect(pids.length).toBe(12);
+    await gone(pids);
+  });
+
   test("a child that left the group and holds the output ends as well", async () => {
     const { result } = await run("setsid sh -c 'echo pid=$$; sleep 300' & sleep 0.2");
     const pids = pidsIn(result.stdout);

@@ -299,6 +299,19 @@ class Link {
     if (!this.#socket.destroyed) this.#socket.write(encodeKeeperFrame(message, payload));
   }
 
+  /** A follower that fails is let go: the link belongs to all of them. */
+  #tell(sub: number, what: (handlers: FollowHandlers) => void): void {
+    const handlers = this.#followed.get(sub);
+    if (!handlers) return;
+    try {
+      what(handlers);
+    } catch (error) {
+      this.#logger.error({ err: error }, "a follower of a run failed");
+      this.#followed.delete(sub);
+      this.#send({ op: "unfollow", sub, why: "lost" });
+    }
+  }
+
   #receive(chunk: Buffer): void {
     try {
       for (const frame of this.#frames.push(chunk)) this.#handle(frame as unknown as KeeperFrame<Tell>);
@@ -323,11 +336,11 @@ class Link {
         this.#asked.delete(head.id);
         return;
       case "output":
-        return this.#followed.get(head.sub)?.output(head.stream, head.offset, payload);
+        return this.#tell(head.sub, (one) => one.output(head.stream, head.offset, payload));
       case "gap":
-        return this.#followed.get(head.sub)?.gap(head.stream, head.offset, head.bytes);
+        return this.#tell(head.sub, (one) => one.gap(head.stream, head.offset, head.bytes));
       case "end":
-        this.#followed.get(head.sub)?.end(head.state);
+        this.#tell(head.sub, (one) => one.end(head.state));
         this.#followed.delete(head.sub);
         return;
       case "ended":

@@ -196,7 +196,7 @@ export class Run {
     this.#receipt = await this.#stopping;
     const { graceMs } = this.#spec;
     const { pid, cgroup } = this.#tree;
-    if (cgroup?.populated || groupExists(pid)) this.#receipt ??= await endTree({ pid, cgroup }, graceMs);
+    if (cgroup?.populated || groupExists(pid)) this.#receipt ??= await endTree(this.#tree, graceMs);
     cgroup?.remove();
     if (!this.#pipesOpen()) return this.#closeIdlePipes();
     await this.#pipesClosedWithin(PIPE_WAIT_MS);

@@ -1,6 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FollowOrder, Offsets, RunState, StreamName, Tell } from "./messages.js";
 import { STREAMS } from "./messages.js";
-import type { OutputJournal } from "./output-journal.js";
+import type { OutputJournal, Piece } from "./output-journal.js";
+
+/** A file that cannot be read now is read again after this long. */
+const READ_RETRY_MS = 200;
 
 export interface FollowerOptions {
   sub: number;
@@ -69,7 +73,14 @@ export class Follower {
 
   async #pumpFiles(name: StreamName): Promise<void> {
     const journal = this.#options.journals[name];
-    const piece = await journal.read(this.offsets[name]).catch(() => undefined);
+    let piece: Piece | undefined;
+    try {
+      piece = await journal.read(this.offsets[name]);
+    } catch {
+      // Too many open files, say: it is read again, and nothing is called missing that is there.
+      await sleep(READ_RETRY_MS);
+      return;
+    }
     if (this.#done) return;
     const limit = this.#limit(name);
     const start = Math.min(piece?.offset ?? limit, limit);

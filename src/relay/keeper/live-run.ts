@@ -76,19 +76,19 @@ export class LiveRun {
     }
   }
 
-  /** A background run waits for a slow disk alone; a foreground run waits for its reader, for the disk, or for who comes back. */
+  /** A run waits for a slow disk; one in the foreground waits for its reader as well, or for who comes back. */
   #mustWait(name: StreamName): boolean {
     const journal = this.journals[name];
-    if (this.state.background) {
-      if (!journal.isFull) return false;
-      // A disk that is only slow holds it up; one that takes nothing must not.
-      if (!journal.isRefused) return true;
+    const { background } = this.state;
+    const followed = this.followers.size > 0;
+    if (journal.isFull) {
+      // A disk that takes nothing holds nobody up who is followed, or who waits for nobody: the oldest output goes.
+      if (!journal.isRefused || !(background || followed)) return true;
       journal.dropUnwritten();
-      return false;
     }
-    const behind = journal.size - followedTo(this.followers, name);
-    if (this.followers.size > 0) return behind > AHEAD_BYTES;
-    return journal.isFull || journal.size - journal.first > UNFOLLOWED_BYTES;
+    if (background) return false;
+    if (followed) return journal.size - followedTo(this.followers, name) > AHEAD_BYTES;
+    return journal.size - journal.first > UNFOLLOWED_BYTES;
   }
 
   follow(follower: Follower): void {

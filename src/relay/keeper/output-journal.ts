@@ -9,7 +9,7 @@ const KEPT_BYTES = 64 * 1024 * 1024;
 /** Written output stays in memory as far back as this, for those who follow closely. */
 const WINDOW_BYTES = 256 * 1024;
 /** Output that waits this long, or is this much, goes to disk. Less than this is lost when a machine loses power. */
-export const FLUSH_AFTER_MS = 200;
+const FLUSH_AFTER_MS = 200;
 const FLUSH_BYTES = 256 * 1024;
 /** This much may wait for the disk before the process is held up; on a disk that takes nothing it is all that is kept. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
@@ -60,7 +60,7 @@ export class OutputJournal {
     this.#memory.push(chunk);
     this.size += chunk.length;
     if (this.size - this.#written >= FLUSH_BYTES) void this.flush();
-    else this.#timer ??= setTimeout(() => void this.flush(), FLUSH_AFTER_MS);
+    this.#timer ??= setTimeout(() => this.#onTimer(), FLUSH_AFTER_MS);
   }
 
   /** The first byte that can still be read. */
@@ -116,7 +116,10 @@ export class OutputJournal {
     if (!segment) return this.peek(this.#memoryStart);
     const from = Math.max(offset, segment.start);
     const wanted = Math.min(MAX_READ_BYTES, segment.start + segment.length - from);
-    const file = await open(segment.path, "r").catch(() => undefined);
+    const file = await open(segment.path, "r").catch((error: NodeJS.ErrnoException) => {
+      // Anything else may be over in a moment: what is there is not called missing for it.
+      if (error.code !== "ENOENT") throw error;
+    });
     // Dropped meanwhile: what comes after it is next.
     if (!file) return this.#segments.includes(segment) ? this.#forget(segment, offset) : this.read(offset);
     try {
@@ -141,15 +144,20 @@ export class OutputJournal {
 
   /** Writes what waits. Failures are kept for the next try: the output stays in memory as far as there is room. */
   flush(): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     if (this.#written === this.size || performance.now() - this.#failedAt < RETRY_MS)
       return this.#flushing ?? Promise.resolve();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#flushing ??= this.#write().finally(() => {
       this.#flushing = undefined;
       this.onRoom();
     });
     return this.#flushing;
+  }
+
+  #onTimer(): void {
+    this.#timer = undefined;
+    void this.flush();
   }
 
   async #write(): Promise<void> {
@@ -166,7 +174,7 @@ export class OutputJournal {
       }
     } catch {
       this.#failedAt = performance.now();
-      this.#timer ??= setTimeout(() => void this.flush(), RETRY_MS);
+      this.#timer ??= setTimeout(() => this.#onTimer(), RETRY_MS);
       await this.#closeFile();
     }
   }
@@ -222,7 +230,7 @@ export class OutputJournal {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     await this.#flushing;
-    if (this.#segments.length > 0 || this.#memoryStart > 0 || this.size > 0) await this.flush();
+    await this.flush();
     if (this.#written === this.size) {
       this.#memory = [];
       this.#memoryStart = this.size;
