@@ -160,11 +160,12 @@ describe("the end of a run is the end of its processes", () => {
     ["a shell that waited", {}],
     ["a shell of its own", { cwd: "." }],
   ])("a child that let go of the output of %s ends a moment later", async (_, where) => {
-    const code = "sleep 300 >/dev/null 2>&1 </dev/null & echo pid=$!";
+    const code =
+      "sleep 300 >/dev/null 2>&1 </dev/null & echo pid=$!; setsid sh -c 'echo pid=$$; exec sleep 300 >/dev/null 2>&1' & sleep 0.1";
     const pids = (await Promise.all(Array.from({ length: 12 }, () => run({ ...where, code })))).flatMap(
       ({ result }) => pidsIn(result.stdout),
     );
-    expect(pids.length).toBe(12);
+    expect(pids.length).toBe(24);
     await gone(pids);
   });
 

@@ -17,19 +17,21 @@ const MAX_COMMAND_LENGTH = 200;
 
 export const hasProc = process.platform === "linux";
 
+/** Every process that is alive, without this one. */
+export async function aliveProcesses(): Promise<Iterable<ProcessInfo>> {
+  return hasProc ? procProcesses() : psProcesses();
+}
+
 /**
- * Every process that is alive, without this one, newest first and in one go: whoever forks while it is looked for has less
- * time to get away.
+ * Reads /proc as it is asked for the next one, newest first and in one go: whoever forks while it is looked for has less time
+ * to get away.
  */
-export async function aliveProcesses(): Promise<ProcessInfo[]> {
-  if (!hasProc) return psProcesses();
+function* procProcesses(): Generator<ProcessInfo> {
   const pids = readdirSync("/proc").flatMap((name) => (name >= "0" && name <= "9~" ? Number(name) : []));
-  return pids
-    .sort((a, b) => b - a)
-    .flatMap((pid) => {
-      const info = pid === process.pid ? undefined : processInfo(pid);
-      return info && isAlive(info) ? info : [];
-    });
+  for (const pid of pids.sort((a, b) => b - a)) {
+    const info = pid === process.pid ? undefined : processInfo(pid);
+    if (info && isAlive(info)) yield info;
+  }
 }
 
 /** What the system knows of one process (proc(5)); undefined when there is none, or no /proc. */
@@ -61,6 +63,17 @@ export function hasMark(pid: number, mark: string): boolean {
     return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${mark}\0`);
   } catch {
     return false;
+  }
+}
+
+/** The value of a variable in a process's environment. */
+export function variableOf(pid: number, name: string): string | undefined {
+  try {
+    const environ = `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}`;
+    const at = environ.indexOf(`\0${name}=`);
+    return at < 0 ? undefined : environ.slice(at + name.length + 2).split("\0", 1)[0];
+  } catch {
+    return undefined;
   }
 }
 

@@ -12,6 +12,7 @@ import {
   type ProcessInfo,
   portsOf,
   processInfo,
+  variableOf,
 } from "./process-table.js";
 
 /** How often a dying tree is looked at. */
@@ -56,24 +57,40 @@ export async function endTree(tree: ProcessTree, graceMs: number): Promise<KillR
   for (;;) {
     const alive = await ending.look();
     if (alive.length === 0) {
-      if (++empty === 2) return ending.receipt([]);
       // The kernel's list needs no second look: whoever is in it cannot leave it unseen.
-      if (tree.cgroup && !tree.mark) return ending.receipt([]);
-      await sleep(LOOK_INTERVAL_MS);
+      const isKernels = tree.cgroup && !tree.mark;
+      if (isKernels || ++empty === ending.looksNeeded) return ending.receipt([]);
+      await sleep(ending.lookIntervalMs);
       continue;
     }
     empty = 0;
     const elapsed = performance.now() - began;
     if (elapsed >= graceMs + KILL_WAIT_MS) return ending.receipt(alive);
-    if (elapsed >= graceMs) ending.signal("SIGKILL", alive);
-    else ending.signal("SIGTERM", alive);
-    await sleep(LOOK_INTERVAL_MS);
+    ending.signal(elapsed >= graceMs ? "SIGKILL" : "SIGTERM", alive);
+    await sleep(ending.lookIntervalMs);
   }
 }
 
 /** The pids of a tree that are alive: zombies are not, they only wait to be reaped by whoever is their parent. */
 export async function membersOf(tree: ProcessTree): Promise<number[]> {
   return (await new Ending(tree, performance.now()).look()).map(({ pid }) => pid);
+}
+
+/**
+ * Ends whatever carries a variable whose value names something that is over. Where there is no /proc, nothing can be found.
+ */
+export async function endEscaped(
+  variable: string,
+  isOver: (value: string) => boolean,
+  graceMs: number,
+): Promise<void> {
+  if (!hasProc) return;
+  const found = new Set<string>();
+  for (const { pid } of await aliveProcesses()) {
+    const value = variableOf(pid, variable);
+    if (value !== undefined && isOver(value)) found.add(value);
+  }
+  await Promise.all([...found].map((value) => endTree({ mark: `${variable}=${value}` }, graceMs)));
 }
 
 /** One ending of one tree, from the first look to the receipt. */
@@ -85,12 +102,29 @@ class Ending {
   readonly #signals: KillReceipt["signals"] = [];
   readonly #signalled = new Set<string>();
   #ports: ListeningPort[] = [];
+  /** Looks that found processes which were not there when the first signal went out. */
+  #births = 0;
+  #kills = false;
   /** Members of earlier looks: one that was a member stays one, whoever its parent is by now. */
   readonly #known = new Map<number, string>();
 
   constructor(tree: ProcessTree, began: number) {
     this.#tree = tree;
     this.#began = began;
+  }
+
+  /** A tree that forks while it dies can be between two processes whenever it is looked at. */
+  get #isForking(): boolean {
+    return this.#births >= 2;
+  }
+
+  /** How many looks in a row have to find nothing. */
+  get looksNeeded(): number {
+    return this.#isForking ? 12 : 2;
+  }
+
+  get lookIntervalMs(): number {
+    return this.#isForking ? 1 : LOOK_INTERVAL_MS;
   }
 
   async look(): Promise<Member[]> {
@@ -103,6 +137,7 @@ class Ending {
       const { pid, ppid, why } = member;
       this.#found.set(keyOf(member), { pid, ppid, command: commandOf(pid), why });
     }
+    if (fresh.length > 0 && this.#signals.length > 0) this.#births++;
     if (fresh.length > 0) this.#ports.push(...this.#newPorts(fresh));
     return members;
   }
@@ -126,10 +161,14 @@ class Ending {
     if (cgroup && mark === undefined) return [...members.values()];
     if (mark === undefined && leader !== undefined && !groupExists(leader) && this.#known.size === 0)
       return [];
-    const all = await aliveProcesses();
-    for (const info of all) {
+    const all: ProcessInfo[] = [];
+    for (const info of await aliveProcesses()) {
+      all.push(info);
       const why = members.has(info.pid) ? undefined : this.#why(info, leader, mark);
-      if (why) members.set(info.pid, { ...info, why });
+      if (!why) continue;
+      members.set(info.pid, { ...info, why });
+      // On sight: by the end of a look it would have forked again.
+      if (this.#kills) trySignal(info.pid, "SIGKILL");
     }
     if (hasProc) addDescendants(members, all);
     return [...members.values()];
@@ -153,7 +192,10 @@ class Ending {
         : members.filter((one) => !this.#signalled.has(`${signal} ${keyOf(one)}`));
     if (fresh.length === 0) return;
     // At once first, so that nobody can fork between two signals.
-    if (signal === "SIGKILL") cgroup?.kill();
+    if (signal === "SIGKILL") {
+      this.#kills = true;
+      cgroup?.kill();
+    }
     if (leader !== undefined && fresh.some(({ pgid }) => pgid === leader)) trySignal(-leader, signal);
     for (const { pid, pgid } of fresh) {
       if (signal === "SIGKILL" || pgid !== leader) trySignal(pid, signal);

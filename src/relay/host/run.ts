@@ -141,6 +141,11 @@ export class Run {
     this.closed = Promise.all([this.ended, this.#pipesClosed()]).then(() => {});
   }
 
+  /** Whether nothing can leave the tree unseen. */
+  get isContained(): boolean {
+    return this.#tree.mark === undefined;
+  }
+
   /** Bytes of input that the process has not taken yet. */
   get stdinPending(): number {
     return this.#stdin?.writableLength ?? 0;

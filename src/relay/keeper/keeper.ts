@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CerverError } from "../../protocol/errors.js";
 import type { Cgroups } from "../host/cgroup.js";
 import { runEnvironment } from "../host/environment.js";
-import { endTree } from "../host/process-tree.js";
+import { endEscaped, endTree } from "../host/process-tree.js";
 import {
   adoptRun,
   RUN_MARK,
@@ -36,6 +36,8 @@ const KEEP_BYTES = 1024 * 1024 * 1024;
 const INLINE_BYTES = 32 * 1024;
 /** Input that a process has not taken yet, in bytes. */
 const MAX_STDIN_PENDING = 8 * 1024 * 1024;
+/** How long after a run what left its group and its session is looked for, where no control group holds it. */
+const ESCAPE_LOOK_MS = 250;
 /** With this many runs under way the keeper has no time for what can wait. */
 const BUSY_RUNS = 8;
 
@@ -97,6 +99,7 @@ export class Keeper {
   readonly #sandboxes = new Map<string, KnownSandbox>();
   readonly #counter = { waiting: 0 };
   #keptBytes = 0;
+  #escapes: NodeJS.Timeout | undefined;
 
   private constructor(options: KeeperOptions, index: RunIndex) {
     this.#options = { now: Date.now, ...options };
@@ -322,10 +325,18 @@ export class Keeper {
     const followed = live.followers.size > 0;
     live.pump();
     if (state.background || !followed) this.onEnded(state);
+    if (!live.run.isContained) this.#escapes ??= setTimeout(() => this.#endEscaped(), ESCAPE_LOOK_MS);
     void this.#store(live, ended).finally(() => {
       if (live.followers.size === 0) this.#finishing.delete(state.run_id);
       this.#prunedAfter();
     });
+  }
+
+  /** One look for all the runs that ended meanwhile: a look at every process costs more than many a run. */
+  #endEscaped(): void {
+    this.#escapes = undefined;
+    const isOver = (runId: string) => this.#ended.has(runId);
+    void endEscaped(RUN_MARK, isOver, this.limits.killGraceMs);
   }
 
   /** Runs that have ended, with journals that somebody still follows or that are being written. */
@@ -477,6 +488,7 @@ export class Keeper {
 
   /** Waits until everything is written. */
   async close(): Promise<void> {
+    clearTimeout(this.#escapes);
     await Promise.all(
       [...this.#finishing.values()].flatMap(({ journals }) => STREAMS.map((name) => journals[name].close())),
     );
