@@ -67,6 +67,16 @@ export class RunRecords {
       .execute();
   }
 
+  /** Nobody knows whether the machine has this run. */
+  async loseOne(runId: string): Promise<void> {
+    await this.#db
+      .updateTable("runs")
+      .set({ status: "lost", lost_since: Date.now() })
+      .where("id", "=", runId)
+      .where("ended_at", "is", null)
+      .execute();
+  }
+
   /** The machine has this run, and it is under way. */
   async found(runId: string): Promise<void> {
     await this.#db

@@ -6,15 +6,13 @@ import {
   type KillReceipt,
   type ListRunsQuery,
   type RunAnswer,
-  type RunEvent,
   type RunList,
   type RunRecord,
   type RunRequest,
   type RunStatus,
   timeoutOf,
 } from "../../protocol/runs.js";
-import { type KeptRun, SandboxRunAnswer } from "../../protocol/sandbox.js";
-import { knownBody } from "../../util/known-body.js";
+import type { KeptRun } from "../../protocol/sandbox.js";
 import type { Logger } from "../../util/logger.js";
 import type { Computes } from "../compute/computes.js";
 import type {
@@ -25,9 +23,24 @@ import type {
   SandboxRecord,
 } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
+import { type LiveRun, LiveRuns } from "./live-runs.js";
+import { errorEvent, readAnswer, toRunAnswer } from "./run-answer.js";
+import {
+  CallerGone,
+  CallerMayComeBack,
+  FinallyLost,
+  failureOf,
+  isLost,
+  isOffline,
+  isUnknown,
+  notDurable,
+  SessionClosed,
+  wordsOf,
+} from "./run-failures.js";
 import { keptOutcome, outcomeOf, streamOutcome } from "./run-outcome.js";
 import { type StoredRun, toRunRecord } from "./run-record.js";
 import { type RecordedRun, type RunRecords, recordedRun, unknownOutcome } from "./run-records.js";
+import { CANCEL_TIMEOUT_MS, RunSettlement } from "./run-settlement.js";
 import { RunStreamTap } from "./run-stream-tap.js";
 import type { Session } from "./session-record.js";
 
@@ -35,10 +48,6 @@ import type { Session } from "./session-record.js";
 const MAX_REJOINS = 100;
 /** How long a machine may take to say what it knows of a run. */
 const LOOKUP_TIMEOUT_MS = 10_000;
-/** How often machines are asked for runs that are still lost. */
-const SETTLE_MS = 3_000;
-/** How long ending a run's processes may take: its grace, KILL, and the way there and back. */
-const CANCEL_TIMEOUT_MS = 90_000;
 
 export interface RunsDeps {
   providers: ProviderRegistry;
@@ -64,14 +73,6 @@ export interface OutputRange {
   until: number | undefined;
 }
 
-/** One execution that a caller waits for. */
-interface LiveRun extends RecordedRun {
-  /** Ends the waiting: the caller has gone, or the session was closed. */
-  abort: AbortController;
-  /** Its leaving ends nothing at once: another request began the run, or one with the same key may come back for it. */
-  mayComeBack: boolean;
-}
-
 interface Target {
   provider: ProviderAdapter;
   record: SandboxRecord;
@@ -80,48 +81,36 @@ interface Target {
 /** Runs work in sessions, and sees to it that the end of each run gets on the record, and only its true end. */
 export class Runs {
   readonly #deps: RunsDeps;
-  /** By run: the caller who began it, and whoever joined. */
-  readonly #live = new Map<string, Set<LiveRun>>();
-  /** Runs under way, by session: those with a caller and those in the background. */
-  readonly #running = new Map<string, Set<string>>();
-  /** Background runs that were accepted when their link broke: what never arrived is sent again, for a while. */
-  readonly #undelivered = new Map<string, { target: Target; request: RunRequest; until: number }>();
-  readonly #sweep: NodeJS.Timeout;
+  readonly #live = new LiveRuns();
+  readonly #settlement: RunSettlement;
   #stopping = false;
 
   constructor(deps: RunsDeps) {
     this.#deps = deps;
-    // A link can break while runs are being settled, and a caller can leave in between: nothing stays open for that.
-    this.#sweep = setInterval(() => void this.#settleLost(), SETTLE_MS).unref();
-    deps.computes.onPresence((computeId, online) => {
-      void (online ? this.#cameBack(computeId) : this.#wentAway(computeId)).catch((error: unknown) => {
-        deps.logger.error({ err: error, compute_id: computeId }, "runs could not be settled");
-      });
-    });
+    this.#settlement = new RunSettlement({ ...deps, live: this.#live });
   }
 
   /** The sessions in which something runs now. */
   get runningSessions(): ReadonlySet<string> {
-    return new Set(this.#running.keys());
+    return this.#live.sessions;
   }
 
   isRunning(sessionId: string): boolean {
-    return this.#running.has(sessionId);
+    return this.#live.isRunning(sessionId);
   }
 
   /** This gateway stops: that its callers lose their connections now does not mean that they have gone. */
   stopping(): void {
     this.#stopping = true;
-    clearInterval(this.#sweep);
+    this.#settlement.stop();
   }
 
   /** Lets nobody wait any longer for runs of a session that was closed. */
   closeAll(sessionId: string): void {
-    for (const run of [...this.#live.values()].flatMap((callers) => [...callers])) {
-      if (run.session.id !== sessionId) continue;
+    for (const run of this.#live.callersOf(sessionId)) {
       // Who follows a run hears its true end from the machine, which ends it with its sandbox.
       const reachable = this.#deps.computes.isOnline(run.session.compute_id!);
-      if (reachable && this.#durable(run.session)) continue;
+      if (reachable && this.#settlement.durable(run.session)) continue;
       run.abort.abort(new SessionClosed());
     }
   }
@@ -129,7 +118,7 @@ export class Runs {
   /** Puts a run on the record before anything of it is sent. What could never run is refused, and leaves nothing there. */
   async announce(session: Session, request: RunRequest, streamed: boolean, id: string): Promise<void> {
     this.#target(session);
-    if (request.background && !this.#durable(session)) throw notDurable();
+    if (request.background && !this.#settlement.durable(session)) throw notDurable();
     const run = { id, session, request, streamed, startedAt: Date.now() };
     await this.#deps.records.begin(run, request.background);
   }
@@ -143,7 +132,7 @@ export class Runs {
       const first = () => target.provider.runSandbox(target.record, wire(request, run.id), this.#env(run));
       return await this.#answered(run, first, first, true);
     } finally {
-      this.#forget(run);
+      this.#live.forget(run);
     }
   }
 
@@ -157,14 +146,14 @@ export class Runs {
     // Nothing of it ever ran: this request may begin it.
     if (row.end_reason === "never_started") await this.#deps.records.reopen(row.id);
     const target = this.#target(session, "read");
-    const durable = this.#durable(session);
+    const durable = this.#settlement.durable(session);
     if (!durable) throw notDurable();
     const run = this.#watch(session, row, signal);
     try {
       const anew = () => target.provider.runSandbox(target.record, wire(request, row.id), this.#env(run));
       return await this.#answered(run, () => durable.answer(refOf(row), this.#env(run)), anew, false);
     } finally {
-      this.#forget(run);
+      this.#live.forget(run);
     }
   }
 
@@ -184,7 +173,7 @@ export class Runs {
         this.#deps.records.endLater(run, { ...outcomeOf(answer), openMs: null });
         return toRunAnswer(run.session.id, answer);
       } catch (error) {
-        const durable = this.#durable(run.session);
+        const durable = this.#settlement.durable(run.session);
         const lost = isLost(error);
         if (run.abort.signal.aborted) throw await this.#left(run, error);
         if (begins && !lost && attempt === 0) {
@@ -233,7 +222,7 @@ export class Runs {
   ): Promise<OpenedStream> {
     if (request && row.end_reason === "never_started") await this.#deps.records.reopen(row.id);
     const target = this.#target(session, "read");
-    const durable = this.#durable(session);
+    const durable = this.#settlement.durable(session);
     if (!durable) throw notDurable();
     const run = this.#watch(session, row, signal);
     const first = () => durable.stream(refOf(row), offsets, this.#env(run));
@@ -252,7 +241,7 @@ export class Runs {
     begins: boolean,
   ): Promise<OpenedStream> {
     const began = performance.now();
-    const durable = this.#durable(run.session);
+    const durable = this.#settlement.durable(run.session);
     let ask = first;
     for (let attempt = 0; ; attempt++) {
       try {
@@ -280,7 +269,7 @@ export class Runs {
             ask = () => durable.stream(refOf(run), offsets, this.#env(run));
           else throw await this.#unknowable(run, found);
         } catch (final) {
-          this.#forget(run);
+          this.#live.forget(run);
           throw final;
         }
       }
@@ -298,7 +287,7 @@ export class Runs {
     offsets: { stdout: number; stderr: number },
   ): ReadableStream<Uint8Array> {
     const { records } = this.#deps;
-    const durable = this.#durable(run.session);
+    const durable = this.#settlement.durable(run.session);
     const tap = new RunStreamTap();
     Object.assign(tap.offsets, offsets);
     let reader = body.getReader();
@@ -313,9 +302,9 @@ export class Runs {
       // Who joined late has not seen all of it: the record gets what the machine kept.
       if (complete && tap.exit?.status !== "cancelled" && tap.exit?.status !== "timed_out")
         await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
-      else if (durable) await this.#recordKept(run, durable).catch(() => {});
+      else if (durable) await this.#settlement.recordKept(run, durable).catch(() => {});
       else await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
-      this.#forget(run);
+      this.#live.forget(run, true);
     };
     const fail = (
       controller: ReadableStreamDefaultController<Uint8Array>,
@@ -323,7 +312,7 @@ export class Runs {
       why: string,
     ) => {
       settled = true;
-      this.#forget(run);
+      this.#live.forget(run);
       controller.enqueue(errorEvent(run.id, status, why));
       controller.close();
     };
@@ -391,8 +380,7 @@ export class Runs {
           run.abort.abort(run.mayComeBack ? new CallerMayComeBack() : new CallerGone());
           await reader.cancel(reason).catch(() => {});
           await this.#left(run, reason);
-          this.#forget(run);
-          if (run.request.background) this.#runs(run.session.id, run.id);
+          this.#live.forget(run);
         },
       },
       { highWaterMark: 0 },
@@ -403,7 +391,7 @@ export class Runs {
   async start(session: Session, given: RunRequest, signal: AbortSignal, runId?: string): Promise<RunRecord> {
     const request = { ...given, background: true };
     const target = this.#target(session);
-    const durable = this.#durable(session);
+    const durable = this.#settlement.durable(session);
     if (!durable) throw notDurable();
     const { records } = this.#deps;
     const run: RecordedRun = {
@@ -422,16 +410,20 @@ export class Runs {
       });
       await records.found(run.id);
       await records.noteCall(run);
-      this.#runs(session.id, run.id);
-      if (kept.ended_at !== null) await this.#settle([run.id], target.record.computeId, durable);
+      this.#live.began(session.id, run.id);
+      if (kept.ended_at !== null) await this.#settlement.settle([run.id], target.record.computeId, durable);
     } catch (error) {
       // Refused: nothing ran. Otherwise the request may have reached the machine, which tells when it is back.
       if (error instanceof CerverError && !isLost(error)) {
         await records.discard(run);
         throw error;
       }
-      this.#undelivered.set(run.id, { target, request, until: performance.now() + this.#deps.graceMs });
-      await records.lose(target.record.computeId);
+      this.#settlement.sendAgain({
+        ...target,
+        request: wire(request, run.id),
+        until: performance.now() + this.#deps.graceMs,
+      });
+      await records.loseOne(run.id);
       await records.noteCall(run);
     }
     return toRunRecord(await records.get(session, run.id));
@@ -441,12 +433,14 @@ export class Runs {
   async get(session: Session, runId: string): Promise<RunRecord> {
     const row = await this.#deps.records.get(session, runId);
     if (row.ended_at !== null || row.compute_id === null) return toRunRecord(row);
-    const durable = this.#durable(row);
+    const durable = this.#settlement.durable(row);
     if (!durable || !this.#deps.computes.isOnline(row.compute_id)) return toRunRecord(row);
-    const [kept] = await durable.lookup([runId], this.#shortEnv(row.compute_id)).catch((): KeptRun[] => []);
+    const [kept] = await durable
+      .lookup([runId], this.#settlement.shortEnv(row.compute_id))
+      .catch((): KeptRun[] => []);
     if (!kept) return toRunRecord(row);
-    if (kept.ended_at !== null && !this.#live.has(runId)) {
-      await this.#record(kept, row);
+    if (kept.ended_at !== null && !this.#live.isAwaited(runId)) {
+      await this.#settlement.record(kept, row);
       return toRunRecord(await this.#deps.records.get(session, runId));
     }
     return { ...toRunRecord(row), stdout_bytes: kept.stdout_bytes, stderr_bytes: kept.stderr_bytes };
@@ -461,12 +455,15 @@ export class Runs {
     const { records } = this.#deps;
     const row = await records.get(session, runId);
     if (row.ended_at === null) {
-      const durable = this.#durable(row);
+      const durable = this.#settlement.durable(row);
       if (!durable || row.compute_id === null) throw notDurable();
       await records.wantCancel(runId, "cancelled");
       try {
-        const kept = await durable.cancel(refOf(row), this.#shortEnv(row.compute_id, CANCEL_TIMEOUT_MS));
-        await this.#record(kept, row);
+        const kept = await durable.cancel(
+          refOf(row),
+          this.#settlement.shortEnv(row.compute_id, CANCEL_TIMEOUT_MS),
+        );
+        await this.#settlement.record(kept, row);
       } catch (error) {
         if (!isOffline(error) && !isLost(error)) throw error;
         throw new CerverError(
@@ -485,7 +482,7 @@ export class Runs {
 
   /** Raw bytes of an output stream, as the machine kept them. */
   async output(row: StoredRun, range: OutputRange, signal: AbortSignal): Promise<Response> {
-    const durable = this.#durable(row);
+    const durable = this.#settlement.durable(row);
     if (!durable || row.compute_id === null) throw notDurable();
     const response = await durable.output(refOf(row), range, {
       computeId: row.compute_id,
@@ -501,9 +498,9 @@ export class Runs {
     row: StoredRun,
     input: { bytes: Uint8Array; offset: number | undefined; close: boolean },
   ): Promise<unknown> {
-    const durable = this.#durable(row);
+    const durable = this.#settlement.durable(row);
     if (!durable || row.compute_id === null) throw notDurable();
-    const response = await durable.stdin(refOf(row), input, this.#shortEnv(row.compute_id));
+    const response = await durable.stdin(refOf(row), input, this.#settlement.shortEnv(row.compute_id));
     if (!response.ok) throw await failureOf(response);
     return response.json();
   }
@@ -519,7 +516,7 @@ export class Runs {
       const online = await computes.whenOnline(computeId, until - performance.now(), run.abort.signal);
       if (!online) throw await this.#gaveUp(run, error);
       try {
-        const [kept] = await durable.lookup([run.id], this.#shortEnv(computeId));
+        const [kept] = await durable.lookup([run.id], this.#settlement.shortEnv(computeId));
         if (kept && kept.status === "running") await records.found(run.id);
         return kept ?? "never_began";
       } catch (next) {
@@ -532,7 +529,7 @@ export class Runs {
   async #gaveUp(run: LiveRun, error: unknown): Promise<unknown> {
     const left = run.abort.signal.aborted && !run.mayComeBack && !this.#stopping;
     if (left) await this.#deps.records.wantCancel(run.id, "cancelled");
-    const durable = this.#durable(run.session);
+    const durable = this.#settlement.durable(run.session);
     if (durable && (await this.#isKept(run))) await this.#deps.records.noteLost(run, wordsOf(error));
     else
       await this.#deps.records.end(run, {
@@ -552,8 +549,8 @@ export class Runs {
   async #isKept(run: LiveRun): Promise<boolean> {
     const computeId = run.session.compute_id!;
     if (!this.#deps.computes.isOnline(computeId)) return true;
-    const durable = this.#durable(run.session);
-    return durable!.lookup([run.id], this.#shortEnv(computeId)).then(
+    const durable = this.#settlement.durable(run.session);
+    return durable!.lookup([run.id], this.#settlement.shortEnv(computeId)).then(
       (found) => found.length > 0,
       (error: unknown) => isLost(error) || isOffline(error),
     );
@@ -568,7 +565,7 @@ export class Runs {
   /** The caller has gone, or the session was closed: the run ends, and its true end goes on the record. */
   async #left(run: LiveRun, error: unknown): Promise<unknown> {
     const { records } = this.#deps;
-    const durable = this.#durable(run.session);
+    const durable = this.#settlement.durable(run.session);
     const closed = run.abort.signal.reason instanceof SessionClosed;
     // The machine ends a foreground run that nobody follows any more; others may follow this one still.
     if (run.request.background || this.#stopping || (run.mayComeBack && !closed)) return error;
@@ -580,7 +577,7 @@ export class Runs {
     }
     await run.begun;
     await records.wantCancel(run.id, reason);
-    void this.#cancelWanted(refOf(run), durable).catch((next: unknown) => {
+    void this.#settlement.cancelWanted(refOf(run), durable).catch((next: unknown) => {
       if (!isLost(next) && !isOffline(next))
         this.#deps.logger.warn(
           { err: next, run_id: run.id },
@@ -588,167 +585,6 @@ export class Runs {
         );
     });
     return error;
-  }
-
-  async #cancelWanted(ref: RunRef, durable: DurableRuns): Promise<void> {
-    const env = this.#shortEnv(ref.computeId, CANCEL_TIMEOUT_MS);
-    // Its request may never have arrived: then there is nothing to cancel, and lookup says so.
-    const [found] = await durable.lookup([ref.runId], env);
-    if (found && found.ended_at === null) await this.#record(await durable.cancel(ref, env));
-    else await this.#settle([ref.runId], ref.computeId, durable);
-  }
-
-  async #wentAway(computeId: string): Promise<void> {
-    await this.#deps.records.recorded();
-    // Back already: what it came back with is settled by then.
-    if (this.#deps.computes.isOnline(computeId)) return;
-    await this.#deps.records.lose(computeId);
-    for (const row of await this.#deps.records.open(computeId)) {
-      if (!this.#live.has(row.id)) this.#rests(row.session_id, row.id);
-    }
-  }
-
-  /** A machine is there: what it knows of its open runs is the truth, and it tells of their ends from now on. */
-  async #cameBack(computeId: string): Promise<void> {
-    const durable = this.#durableOf(computeId);
-    if (!durable) return;
-    const link = new AbortController();
-    this.#deps.computes.onceGone(computeId, () => link.abort());
-    const env = { computeId, signal: link.signal, credentials: {} };
-    const ends = await durable.ends(env).catch(() => undefined);
-    // A public relay keeps no runs: those that were lost there stay so.
-    if (!ends?.ok || !ends.body) {
-      await ends?.body?.cancel().catch(() => {});
-      return;
-    }
-    void this.#listen(ends.body, computeId, durable);
-    const open = await this.#deps.records.open(computeId);
-    for (let at = 0; at < open.length; at += 500) {
-      await this.#settle(
-        open.slice(at, at + 500).map(({ id }) => id),
-        computeId,
-        durable,
-      );
-    }
-  }
-
-  /** Asks the machines that are there for runs that are still lost. */
-  async #settleLost(): Promise<void> {
-    try {
-      for (const [computeId, ids] of await this.#deps.records.lost()) {
-        const durable = this.#durableOf(computeId);
-        if (!durable || !this.#deps.computes.isOnline(computeId)) continue;
-        for (let at = 0; at < ids.length; at += 500)
-          await this.#settle(ids.slice(at, at + 500), computeId, durable);
-      }
-    } catch (error) {
-      if (this.#stopping || isLost(error) || isOffline(error)) return;
-      this.#deps.logger.warn({ err: error }, "lost runs could not be settled");
-    }
-  }
-
-  async #listen(body: ReadableStream<Uint8Array>, computeId: string, durable: DurableRuns): Promise<void> {
-    let text = "";
-    try {
-      for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
-        text += Buffer.from(chunk).toString("utf8");
-        const lines = text.split("\n");
-        text = lines.pop()!;
-        const ids = lines.filter(Boolean).map((line) => (JSON.parse(line) as { run_id: string }).run_id);
-        for (let at = 0; at < ids.length; at += 500)
-          await this.#settle(ids.slice(at, at + 500), computeId, durable);
-      }
-    } catch (error) {
-      if (!isLost(error) && !isOffline(error) && (error as Error).name !== "AbortError")
-        this.#deps.logger.warn(
-          { err: error, compute_id: computeId },
-          "the ends of runs are not heard any more",
-        );
-    }
-  }
-
-  /** Asks the machine for these runs, and puts on the record what is known now. */
-  async #settle(runIds: readonly string[], computeId: string, durable: DurableRuns): Promise<void> {
-    const { records } = this.#deps;
-    await records.recorded();
-    const rows = (await records.byIds(runIds)).filter(({ ended_at }) => ended_at === null);
-    if (rows.length === 0) return;
-    const kept = await durable.lookup(
-      rows.map(({ id }) => id),
-      this.#shortEnv(computeId, 60_000),
-    );
-    const byId = new Map(kept.map((run) => [run.run_id, run]));
-    for (const row of rows) {
-      const run = byId.get(row.id);
-      // Whoever waits for it here finds it again, and tells its end.
-      const waited = this.#live.has(row.id);
-      if (run && run.ended_at === null) {
-        await records.found(row.id);
-        this.#runs(row.session_id, row.id);
-        if (row.cancel_wanted !== null) {
-          void durable
-            .cancel({ computeId, runId: row.id }, this.#shortEnv(computeId, CANCEL_TIMEOUT_MS))
-            .then((ended) => this.#record(ended, row))
-            .catch(() => {});
-        }
-      } else if (run) {
-        await this.#record(run, row);
-      } else if (!waited) await this.#neverBegan(row);
-    }
-  }
-
-  /** Puts the end of a run on the record as its machine kept it. */
-  async #recordKept(run: LiveRun, durable: DurableRuns): Promise<void> {
-    await run.begun;
-    const [kept] = await durable.lookup([run.id], this.#shortEnv(run.session.compute_id!));
-    if (kept) await this.#record(kept);
-  }
-
-  async #record(kept: KeptRun, known?: StoredRun): Promise<void> {
-    const row = known ?? (await this.#deps.records.byIds([kept.run_id]))[0];
-    if (!row || kept.ended_at === null) return;
-    await this.#deps.records.end(recordedRun(row), { ...keptOutcome(kept), openMs: null });
-    if (!this.#live.has(row.id)) this.#rests(row.session_id, row.id);
-  }
-
-  /** The machine has no record of it. If it ever had, its record is gone, and the outcome with it. */
-  async #neverBegan(row: StoredRun): Promise<void> {
-    if (await this.#deliver(row)) return;
-    const outcome = unknownOutcome(
-      row.confirmed_at === null
-        ? "the request never reached the machine"
-        : "the machine has no record of it any more",
-      0,
-    );
-    const end =
-      row.confirmed_at === null
-        ? { ...outcome, status: "cancelled" as const, endReason: "never_started" }
-        : { ...outcome, endReason: "keeper_lost" };
-    await this.#deps.records.end(recordedRun(row), { ...end, openMs: null });
-    this.#rests(row.session_id, row.id);
-  }
-
-  /** Sends an accepted run again that never arrived. Its id starts one run, so it cannot begin twice. */
-  async #deliver(row: StoredRun): Promise<boolean> {
-    const pending = this.#undelivered.get(row.id);
-    this.#undelivered.delete(row.id);
-    if (!pending || performance.now() > pending.until || row.cancel_wanted !== null) return false;
-    const { target, request } = pending;
-    try {
-      await target.provider.durable?.start(
-        target.record,
-        wire(request, row.id),
-        this.#shortEnv(target.record.computeId),
-      );
-    } catch (error) {
-      if (!isLost(error) && !isOffline(error)) return false;
-      // Broken again: whether it arrived shows the next time.
-      this.#undelivered.set(row.id, pending);
-      return true;
-    }
-    await this.#deps.records.found(row.id);
-    this.#runs(row.session_id, row.id);
-    return true;
   }
 
   // Who is there.
@@ -779,23 +615,8 @@ export class Runs {
     };
   }
 
-  /** Every compute that is attached is of the one provider whose machines dial in. */
-  #durableOf(computeId: string): DurableRuns | undefined {
-    if (this.#deps.computes.isPublic(computeId)) return undefined;
-    for (const provider of this.#deps.providers.values()) if (provider.durable) return provider.durable;
-    return undefined;
-  }
-
-  #durable({ compute_id }: { compute_id: string | null }): DurableRuns | undefined {
-    return compute_id === null ? undefined : this.#durableOf(compute_id);
-  }
-
   #env(run: LiveRun): ProviderEnv {
     return { computeId: run.session.compute_id!, signal: run.abort.signal, credentials: {} };
-  }
-
-  #shortEnv(computeId: string, timeoutMs = LOOKUP_TIMEOUT_MS): ProviderEnv {
-    return { computeId, signal: AbortSignal.timeout(timeoutMs), credentials: {} };
   }
 
   #begin(
@@ -806,7 +627,7 @@ export class Runs {
     runId: string | undefined,
   ): LiveRun {
     const startedAt = Date.now();
-    return this.#enter(
+    return this.#live.enter(
       {
         id: runId ?? newId("run", startedAt),
         session,
@@ -822,71 +643,11 @@ export class Runs {
 
   /** A run of before, as one that somebody waits for. */
   #watch(session: Session, row: StoredRun, caller: AbortSignal): LiveRun {
-    return this.#enter(
+    return this.#live.enter(
       { ...recordedRun(row), session, abort: new AbortController(), mayComeBack: true },
       caller,
+      row.ended_at !== null,
     );
-  }
-
-  #enter(run: LiveRun, caller: AbortSignal): LiveRun {
-    // One signal ends the waiting, whoever wants it to: the caller, or the end of the session.
-    const onAbort = () => run.abort.abort(run.mayComeBack ? new CallerMayComeBack() : caller.reason);
-    if (caller.aborted) onAbort();
-    else caller.addEventListener("abort", onAbort, { once: true });
-    const callers = this.#live.get(run.id);
-    if (callers) callers.add(run);
-    else this.#live.set(run.id, new Set([run]));
-    this.#runs(run.session.id, run.id);
-    return run;
-  }
-
-  #forget(run: LiveRun): void {
-    const callers = this.#live.get(run.id);
-    if (!callers?.delete(run) || callers.size > 0) return;
-    this.#live.delete(run.id);
-    this.#rests(run.session.id, run.id);
-  }
-
-  #runs(sessionId: string, runId: string): void {
-    const runs = this.#running.get(sessionId);
-    if (runs) runs.add(runId);
-    else this.#running.set(sessionId, new Set([runId]));
-  }
-
-  #rests(sessionId: string, runId: string): void {
-    const runs = this.#running.get(sessionId);
-    runs?.delete(runId);
-    if (runs?.size === 0) this.#running.delete(sessionId);
-  }
-}
-
-/** Why nobody waits any longer for runs of a session that is closed while its machine is away. */
-class SessionClosed extends CerverError {
-  constructor() {
-    super("session_ended", "The session was closed while this ran, so the run was cancelled.");
-  }
-}
-
-/** Told to the machine as a link that broke: it gives the run its grace time. */
-class CallerMayComeBack extends CerverError {
-  constructor() {
-    super("compute_lost", "The caller went away, and may come back for the run.");
-  }
-}
-
-class CallerGone extends CerverError {
-  constructor() {
-    super("timed_out", "The caller went away, so the run was cancelled.");
-  }
-}
-
-/** Not even the machine knows how the run ended. */
-class FinallyLost extends CerverError {
-  constructor(runId: string) {
-    super("compute_lost", "The keeper of this run died with it, so its outcome is unknown.", {
-      hint: "Look on that machine before you run it again.",
-      details: { run_id: runId, end_reason: "keeper_lost" },
-    });
   }
 }
 
@@ -899,7 +660,6 @@ const NOTHING_FOUND: KillReceipt = {
   ports_freed: [],
   duration_ms: 0,
 };
-const encoder = new TextEncoder();
 
 function wire(request: RunRequest, runId: string) {
   return { ...request, timeout: timeoutOf(request), run_id: runId };
@@ -908,79 +668,4 @@ function wire(request: RunRequest, runId: string) {
 function refOf(run: StoredRun | RecordedRun): RunRef {
   const computeId = "session" in run ? run.session.compute_id : run.compute_id;
   return { computeId: computeId!, runId: run.id };
-}
-
-function isLost(error: unknown): boolean {
-  return error instanceof CerverError && error.code === "compute_lost";
-}
-
-function isUnknown(error: unknown): boolean {
-  return error instanceof CerverError && error.code === "run_not_found";
-}
-
-function isOffline(error: unknown): boolean {
-  return (
-    (error instanceof CerverError && error.code === "compute_offline") ||
-    (error as Error)?.name === "TimeoutError"
-  );
-}
-
-function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function notDurable(): CerverError {
-  return new CerverError("unsupported", "The provider of this session keeps no runs beyond their request.", {
-    hint: "Use /run or /run/stream there, or a session on a machine of your own.",
-  });
-}
-
-async function readAnswer(response: Response): Promise<SandboxRunAnswer> {
-  if (!response.ok) throw await failureOf(response);
-  const known = knownBody(response);
-  return SandboxRunAnswer.parse(
-    known ? JSON.parse(Buffer.from(known).toString("utf8")) : await response.json(),
-  );
-}
-
-async function failureOf(response: Response): Promise<CerverError> {
-  return CerverError.fromBody(response.status, await response.json().catch(() => undefined));
-}
-
-function toRunAnswer(sessionId: string, answer: SandboxRunAnswer): RunAnswer {
-  return {
-    session_id: sessionId,
-    run_id: answer.run_id,
-    status: answer.status,
-    duration_ms: answer.duration_ms,
-    result: {
-      stdout: answer.stdout,
-      stderr: answer.stderr,
-      ...(answer.stdout_encoding && { stdout_encoding: answer.stdout_encoding }),
-      ...(answer.stderr_encoding && { stderr_encoding: answer.stderr_encoding }),
-      exit_code: answer.exit_code,
-      ...(answer.signal && { signal: answer.signal }),
-    },
-    stdout_bytes: answer.stdout_bytes,
-    stderr_bytes: answer.stderr_bytes,
-    truncated: answer.truncated,
-    ...(answer.truncated && { output: `/v2/sessions/${sessionId}/runs/${answer.run_id}/output` }),
-  };
-}
-
-function errorEvent(runId: string, status: RunStatus, why: string): Uint8Array {
-  const event: RunEvent = {
-    type: "error",
-    run_id: runId,
-    status,
-    code: status === "lost" ? "compute_lost" : "session_ended",
-    error:
-      status === "lost"
-        ? `The link to the compute broke while the command ran, so its outcome is unknown: ${why}.`
-        : "The run was cancelled.",
-    ...(status === "lost" && {
-      hint: "The outcome shows at GET /v2/sessions/SESSION_ID/runs/RUN_ID when the machine is back.",
-    }),
-  };
-  return encoder.encode(`event: error\ndata: ${JSON.stringify(event)}\n\n`);
 }

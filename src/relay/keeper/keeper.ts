@@ -327,7 +327,7 @@ export class Keeper {
     if (state.background || !followed) this.onEnded(state);
     if (!live.run.isContained) this.#escapes ??= setTimeout(() => this.#endEscaped(), ESCAPE_LOOK_MS);
     void this.#store(live, ended).finally(() => {
-      if (live.followers.size === 0) this.#finishing.delete(state.run_id);
+      this.#letGo(state.run_id);
       this.#prunedAfter();
     });
   }
@@ -341,6 +341,13 @@ export class Keeper {
 
   /** Runs that have ended, with journals that somebody still follows or that are being written. */
   readonly #finishing = new Map<string, LiveRun>();
+
+  /** Lets go of a run's journals once they can be had again from what was stored, and nobody reads them. */
+  #letGo(runId: string): void {
+    const ended = this.#ended.get(runId);
+    const isStored = ended === undefined || ended.place !== undefined || ended.held !== undefined;
+    if (isStored && this.#finishing.get(runId)?.followers.size === 0) this.#finishing.delete(runId);
+  }
 
   async #store(live: LiveRun, ended: EndedRun): Promise<void> {
     const [out, err] = await Promise.all(STREAMS.map((name) => storedOutput(live.journals[name])));
@@ -379,7 +386,7 @@ export class Keeper {
       tell: (message, payload) => listener.tell(message, payload),
       onDone: () => {
         live?.followers.delete(follower);
-        if (!this.#live.has(runId) && live?.followers.size === 0) this.#finishing.delete(runId);
+        this.#letGo(runId);
       },
     });
     if (live && follows) live.follow(follower);
