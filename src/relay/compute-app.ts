@@ -20,6 +20,7 @@ import {
 import { INLINE_BODY_BYTES, type SmallAnswer, type SmallCall } from "../tunnel/wire.js";
 import { knownBody, withKnownBody } from "../util/known-body.js";
 import type { Logger } from "../util/logger.js";
+import type { FollowedBody } from "./followed-body.js";
 import type { Command } from "./host/command.js";
 import type { HostFacts } from "./host/facts.js";
 import { readSandboxFile, writeSandboxFile } from "./host/files.js";
@@ -29,7 +30,7 @@ import type { RunOrder, RunState } from "./keeper/messages.js";
 import type { FollowHandlers, KeeperClient } from "./keeper-client.js";
 import { collectAnswer, isLinkLost, keptRun } from "./run-answer.js";
 import type { RunEnds } from "./run-ends.js";
-import { type EventStream, runEventStream } from "./run-events.js";
+import { runEventStream } from "./run-events.js";
 import { outputStream } from "./run-output.js";
 
 /** The largest body this surface reads, in bytes: a file of the largest size in base64, and what surrounds it. */
@@ -302,12 +303,12 @@ const RUN_HEADERS: [string, string][] = [
 ];
 const STREAM_HEADERS = { "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" };
 
-function eventResponse({ body, leave }: EventStream, signal: AbortSignal): Response {
-  const onAbort = () => leave(isLinkLost(signal) ? "lost" : "gone");
+function eventResponse(body: FollowedBody, signal: AbortSignal): Response {
+  const onAbort = () => body.leave(isLinkLost(signal) ? "lost" : "gone");
   signal.addEventListener("abort", onAbort, { once: true });
   // The asker may have gone while the process was starting.
   if (signal.aborted) onAbort();
-  return new Response(body, {
+  return new Response(body.stream, {
     headers: { ...STREAM_HEADERS, "content-type": "text/event-stream", [RUN_EVENTS_HEADER]: "1" },
   });
 }

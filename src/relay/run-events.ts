@@ -1,4 +1,5 @@
 import type { RunEvent, Runtime } from "../protocol/runs.js";
+import { FollowedBody } from "./followed-body.js";
 import { OutputEvents, type OutputPiece } from "./host/output-events.js";
 import { type Offsets, type RunState, STREAMS, type StreamName } from "./keeper/messages.js";
 import type { Follow, FollowHandlers } from "./keeper-client.js";
@@ -18,98 +19,51 @@ export interface EventStreamOptions {
   open(handlers: FollowHandlers): Promise<{ state: RunState; follow: Follow }>;
 }
 
-/** Events of one run, and what to do when whoever reads them leaves. */
-export interface EventStream {
-  body: ReadableStream<Uint8Array>;
-  /** The reader is gone: for good, or because a link broke. */
-  leave(why: "lost" | "gone"): void;
-}
-
 /**
  * A run's events as server-sent events (WHATWG HTML, section 9.2): `start`, output while it happens, `exit` from the wait
  * status. The id of each says where both streams stand after it. A reader that stops stops the process.
  */
-export async function runEventStream(options: EventStreamOptions): Promise<EventStream> {
+export async function runEventStream(options: EventStreamOptions): Promise<FollowedBody> {
   const at = { ...options.offsets };
   const outputs: Record<StreamName, OutputEvents> = {
     stdout: new OutputEvents(at.stdout),
     stderr: new OutputEvents(at.stderr),
   };
-  let controller!: ReadableStreamDefaultController<Uint8Array>;
-  let over = false;
-  /** Read from the keeper and not yet by the reader. */
-  let unread = 0;
-  let follow: Follow | undefined;
+  const body = new FollowedBody(HIGH_WATER_BYTES);
   const timer = setInterval(() => {
-    if (!over && (controller.desiredSize ?? 0) > 0) controller.enqueue(KEEP_ALIVE);
+    if (body.isOver) clearInterval(timer);
+    else if (body.hasRoom) body.give(KEEP_ALIVE);
   }, KEEP_ALIVE_MS);
 
-  const leave = (why: "lost" | "gone") => {
-    if (over) return;
-    over = true;
-    clearInterval(timer);
-    follow?.stop(why);
-  };
-  const body = new ReadableStream<Uint8Array>(
-    {
-      start: (given) => {
-        controller = given;
-      },
-      pull: () => {
-        const bytes = unread;
-        unread = 0;
-        if (bytes > 0) follow?.read(bytes);
-      },
-      cancel: () => leave("gone"),
-    },
-    { highWaterMark: HIGH_WATER_BYTES, size: (chunk) => chunk?.byteLength ?? 0 },
-  );
-
-  const send = (event: RunEvent) => {
+  const send = (event: RunEvent, outputBytes = 0) => {
     timer.refresh();
     const id = `${at.stdout}:${at.stderr}`;
-    controller.enqueue(Buffer.from(`id: ${id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`));
+    const text = `id: ${id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+    body.give(Buffer.from(text), outputBytes);
   };
   const piece = (stream: StreamName, found: OutputPiece | undefined) => {
     if (!found) return;
     at[stream] = found.offset + found.bytes;
-    const { bytes: _, ...event } = found;
-    send({ type: stream, ...event });
+    const { bytes, ...event } = found;
+    send({ type: stream, ...event }, bytes);
   };
-  const close = () => {
-    over = true;
-    clearInterval(timer);
-    controller.close();
-  };
-
   const handlers: FollowHandlers = {
-    output(stream, _offset, bytes) {
-      if (over) return;
-      piece(stream, outputs[stream].push(bytes));
-      unread += bytes.length;
-      if ((controller.desiredSize ?? 0) <= 0) return;
-      follow?.read(unread);
-      unread = 0;
-    },
+    output: (stream, _offset, bytes) => piece(stream, outputs[stream].push(bytes)),
     gap(stream, offset, bytes) {
-      if (over) return;
       piece(stream, outputs[stream].end());
       at[stream] = offset + bytes;
       outputs[stream] = new OutputEvents(at[stream]);
       send({ type: "gap", stream, offset, bytes });
     },
     end(state) {
-      if (over) return;
       for (const name of STREAMS) piece(name, outputs[name].end());
       send(endEvent(state));
-      close();
+      clearInterval(timer);
+      body.end();
     },
     broken(error) {
-      if (over) return;
-      over = true;
       clearInterval(timer);
-      // No end is made up: the body breaks, and whoever reads it asks again.
-      controller.error(error);
+      body.fail(error);
     },
   };
 
@@ -120,26 +74,20 @@ export async function runEventStream(options: EventStreamOptions): Promise<Event
     return (...args: A) => (begun ? handle(...args) : void early.push(() => handle(...args)));
   };
   try {
-    const opened = await options.open({
+    const { follow, state } = await options.open({
       output: later(handlers.output),
       gap: later(handlers.gap),
       end: later(handlers.end),
       broken: later(handlers.broken),
     });
-    follow = opened.follow;
-    const { state } = opened;
-    if (over) follow.stop("gone");
-    else if (options.start) {
-      send({
-        type: "start",
-        run_id: state.run_id,
-        ...options.start(),
-        ...(state.pid !== null && { pid: state.pid }),
-      });
+    body.fedBy(follow);
+    if (options.start) {
+      const pid = state.pid === null ? {} : { pid: state.pid };
+      send({ type: "start", run_id: state.run_id, ...options.start(), ...pid });
     }
     begun = true;
     for (const tell of early) tell();
-    return { body, leave };
+    return body;
   } catch (error) {
     clearInterval(timer);
     throw error;

@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { adoptRun, type Run, type RunSpec, startRun } from "./run.js";
+import { resultOf } from "../../../test/run-result.js";
+import { adoptRun, type RunSpec, startRun } from "./run.js";
 import { WaitingNodes } from "./waiting-nodes.js";
 
 let folder: string;
@@ -38,20 +39,11 @@ const specOf = (code: string, envs: Record<string, string>): RunSpec => ({
   scratchDir: join(folder, "scratch"),
 });
 
-async function resultOf(run: Run) {
-  const read = async (pipe: Run["stdout"]) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of pipe) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString();
-  };
-  const [stdout, stderr, { status, exitCode, signal }] = await Promise.all([
-    read(run.stdout),
-    read(run.stderr),
-    run.ended,
-  ]);
-  // Node's own frames below those of the module tell how Node was started.
-  return { status, exitCode, signal, stdout, stderr: stderr.replace(/^ +at .*node:.*\n|\(node:\d+\)/gm, "") };
-}
+/** Without Node's own frames, which tell how Node was started, and pids. */
+const ownFrames = (result: Awaited<ReturnType<typeof resultOf>>) => ({
+  ...result,
+  stderr: result.stderr.replace(/^ +at .*node:.*\n|\(node:\d+\)/gm, ""),
+});
 
 const MODULES = [
   "console.log(1)",
@@ -95,8 +87,8 @@ test("a woken Node behaves like a fresh one, module by module", async () => {
     await expect.poll(() => counter.waiting, { interval: 10, timeout: 5_000 }).toBe(1);
     // It waits once it has come so far as to read; before that it only takes longer.
     const woken = nodes.wake(code, { ...envs, CERVER_RUN_ID: "run_node" });
-    const ours = await resultOf(adoptRun(specOf(code, envs), woken!));
-    expect(ours, code).toEqual(await resultOf(await startRun(specOf(code, envs), undefined)));
+    const ours = ownFrames(await resultOf(adoptRun(specOf(code, envs), woken!)));
+    expect(ours, code).toEqual(ownFrames(await resultOf(await startRun(specOf(code, envs), undefined))));
   }
 }, 120_000);
 

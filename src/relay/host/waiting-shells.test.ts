@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SAME_SCRIPTS } from "../../../test/fixtures/same-scripts.js";
+import { resultOf } from "../../../test/run-result.js";
 import { hasMark } from "./process-table.js";
-import { adoptRun, type Run, type RunSpec, startRun } from "./run.js";
+import { adoptRun, type RunSpec, startRun } from "./run.js";
 import { IS_DASH, runsInPlace } from "./shell-in-place.js";
 import { WaitingShells } from "./waiting-shells.js";
 
@@ -46,20 +47,6 @@ const specOf = (code: string, envs: Record<string, string>): RunSpec => ({
   graceMs: 300,
   scratchDir: join(folder, "scratch"),
 });
-
-async function resultOf(run: Run) {
-  const read = async (pipe: Run["stdout"]) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of pipe) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString("latin1");
-  };
-  const [stdout, stderr, { status, exitCode, signal }] = await Promise.all([
-    read(run.stdout),
-    read(run.stderr),
-    run.ended,
-  ]);
-  return { status, exitCode, signal, stdout, stderr };
-}
 
 function wake(code: string, envs: Record<string, string>) {
   const woken = shells.wake(`run_${runs + 1}`, code, { ...envs, CERVER_RUN_ID: "run_same" });
