@@ -23,6 +23,8 @@ const LOOKUP_TIMEOUT_MS = 10_000;
 const LOOKUPS_TIMEOUT_MS = 60_000;
 /** How many runs a machine is asked for at once. */
 const LOOKUPS = 500;
+/** A request that was sent so long ago has arrived, or its sender has given it up. */
+const ARRIVAL_MS = 60_000;
 /** How long ending a run's processes may take: its grace, KILL, and the way there and back. */
 export const CANCEL_TIMEOUT_MS = 90_000;
 
@@ -47,6 +49,10 @@ export interface Undelivered {
 export class RunSettlement {
   readonly #deps: RunSettlementDeps;
   readonly #live: LiveRuns;
+  /** How often each machine has come back. */
+  readonly #links = new Map<string, number>();
+  /** The runs whose requests may be on their way: on which link of their machine, and since when. */
+  readonly #onTheWay = new Map<string, { link: number; since: number }>();
   readonly #undelivered = new Map<string, Undelivered>();
   readonly #sweep: NodeJS.Timeout;
   #stopping = false;
@@ -67,6 +73,22 @@ export class RunSettlement {
   stop(): void {
     this.#stopping = true;
     clearInterval(this.#sweep);
+  }
+
+  /** A run is about to get on the record: its request follows. */
+  announced(runId: string): void {
+    this.#onTheWay.set(runId, { link: Number.POSITIVE_INFINITY, since: performance.now() });
+  }
+
+  /** The request of a run is about to be sent, for the first time or again. */
+  sending(runId: string, computeId: string): void {
+    this.#onTheWay.set(runId, { link: this.#links.get(computeId) ?? 0, since: performance.now() });
+  }
+
+  /** Whether a request that has not arrived by now may arrive yet: a link that is gone brings nothing more. */
+  #mayArrive(row: StoredRun): boolean {
+    const sent = this.#onTheWay.get(row.id);
+    return sent !== undefined && sent.link >= (this.#links.get(row.compute_id!) ?? 0) && !isPast(sent);
   }
 
   /** What never arrived is sent again, for a while. */
@@ -101,6 +123,7 @@ export class RunSettlement {
 
   /** A machine is there: what it knows of its open runs is the truth, and it tells of their ends from now on. */
   async #cameBack(computeId: string): Promise<void> {
+    this.#links.set(computeId, (this.#links.get(computeId) ?? 0) + 1);
     const durable = this.durableOf(computeId);
     if (!durable) return;
     const link = new AbortController();
@@ -125,6 +148,7 @@ export class RunSettlement {
   async #settleLost(): Promise<void> {
     const now = performance.now();
     for (const [id, { until }] of this.#undelivered) if (now > until) this.#undelivered.delete(id);
+    for (const [id, sent] of this.#onTheWay) if (isPast(sent)) this.#onTheWay.delete(id);
     try {
       for (const [computeId, ids] of await this.#deps.records.lost()) {
         const durable = this.durableOf(computeId);
@@ -188,7 +212,7 @@ export class RunSettlement {
         }
       } else if (run) {
         await this.record(run, row);
-      } else if (!waited) await this.#neverBegan(row);
+      } else if (!waited) await this.#missing(row);
     }
   }
 
@@ -208,8 +232,10 @@ export class RunSettlement {
   }
 
   /** The machine has no record of it. If it ever had, its record is gone, and the outcome with it. */
-  async #neverBegan(row: StoredRun): Promise<void> {
+  async #missing(row: StoredRun): Promise<void> {
     if (await this.#deliver(row)) return;
+    // It is asked for again until it has arrived, or cannot any more.
+    if (this.#mayArrive(row)) return this.#deps.records.loseOne(row.id);
     const outcome = unknownOutcome(
       row.confirmed_at === null
         ? "the request never reached the machine"
@@ -230,6 +256,7 @@ export class RunSettlement {
     this.#undelivered.delete(row.id);
     if (!pending || performance.now() > pending.until || row.cancel_wanted !== null) return false;
     const { provider, record, request } = pending;
+    this.sending(row.id, record.computeId);
     try {
       await provider.durable?.start(record, request, this.shortEnv(record.computeId));
     } catch (error) {
@@ -251,4 +278,8 @@ export class RunSettlement {
     if (found && found.ended_at === null) await this.record(await durable.cancel(ref, env));
     else await this.settle([ref.runId], ref.computeId, durable);
   }
+}
+
+function isPast({ since }: { since: number }): boolean {
+  return performance.now() - since > ARRIVAL_MS;
 }

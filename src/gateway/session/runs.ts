@@ -120,7 +120,14 @@ export class Runs {
     this.#target(session);
     if (request.background && !this.#settlement.durable(session)) throw notDurable();
     const run = { id, session, request, streamed, startedAt: Date.now() };
+    this.#settlement.announced(id);
     await this.#deps.records.begin(run, request.background);
+  }
+
+  /** A run that never began is about to. */
+  async reopen(runId: string): Promise<void> {
+    this.#settlement.announced(runId);
+    await this.#deps.records.reopen(runId);
   }
 
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
@@ -129,7 +136,7 @@ export class Runs {
     const run = this.#begin(session, request, false, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     try {
-      const first = () => target.provider.runSandbox(target.record, wire(request, run.id), this.#env(run));
+      const first = () => target.provider.runSandbox(target.record, this.#sent(request, run), this.#env(run));
       return await this.#answered(run, first, first, true);
     } finally {
       this.#live.forget(run);
@@ -144,13 +151,13 @@ export class Runs {
     signal: AbortSignal,
   ): Promise<RunAnswer> {
     // Nothing of it ever ran: this request may begin it.
-    if (row.end_reason === "never_started") await this.#deps.records.reopen(row.id);
+    if (row.end_reason === "never_started") await this.reopen(row.id);
     const target = this.#target(session, "read");
     const durable = this.#settlement.durable(session);
     if (!durable) throw notDurable();
     const run = this.#watch(session, row, signal);
     try {
-      const anew = () => target.provider.runSandbox(target.record, wire(request, row.id), this.#env(run));
+      const anew = () => target.provider.runSandbox(target.record, this.#sent(request, run), this.#env(run));
       return await this.#answered(run, () => durable.answer(refOf(row), this.#env(run)), anew, false);
     } finally {
       this.#live.forget(run);
@@ -208,7 +215,7 @@ export class Runs {
     const run = this.#begin(session, request, true, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     const first = () =>
-      target.provider.runSandboxStream(target.record, wire(request, run.id), this.#env(run));
+      target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run));
     return this.#opened(run, target, first, first, { stdout: 0, stderr: 0 }, true);
   }
 
@@ -220,7 +227,7 @@ export class Runs {
     signal: AbortSignal,
     request?: RunRequest,
   ): Promise<OpenedStream> {
-    if (request && row.end_reason === "never_started") await this.#deps.records.reopen(row.id);
+    if (request && row.end_reason === "never_started") await this.reopen(row.id);
     const target = this.#target(session, "read");
     const durable = this.#settlement.durable(session);
     if (!durable) throw notDurable();
@@ -228,7 +235,7 @@ export class Runs {
     const first = () => durable.stream(refOf(row), offsets, this.#env(run));
     const anew =
       request &&
-      (() => target.provider.runSandboxStream(target.record, wire(request, row.id), this.#env(run)));
+      (() => target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run)));
     return this.#opened(run, target, first, anew, offsets, false);
   }
 
@@ -401,9 +408,10 @@ export class Runs {
       streamed: false,
       startedAt: Date.now(),
     };
+    this.#settlement.announced(run.id);
     if (runId === undefined) await records.begin(run, true);
     try {
-      const kept = await durable.start(target.record, wire(request, run.id), {
+      const kept = await durable.start(target.record, this.#sent(request, run), {
         computeId: target.record.computeId,
         signal: AbortSignal.any([signal, AbortSignal.timeout(LOOKUP_TIMEOUT_MS)]),
         credentials: {},
@@ -613,6 +621,12 @@ export class Runs {
         provider: provider.providerName,
       },
     };
+  }
+
+  /** A request as it is sent now. */
+  #sent(request: RunRequest, run: RecordedRun): RunRequest & { run_id: string } {
+    this.#settlement.sending(run.id, run.session.compute_id!);
+    return wire(request, run.id);
   }
 
   #env(run: LiveRun): ProviderEnv {

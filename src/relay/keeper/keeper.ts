@@ -94,7 +94,7 @@ export class Keeper {
   readonly #runsDir: string;
   readonly #scratchDir: string;
   readonly #live = new Map<string, LiveRun>();
-  readonly #starting = new Set<string>();
+  readonly #starting = new Map<string, Promise<RunState>>();
   readonly #ended = new Map<string, EndedRun>();
   readonly #sandboxes = new Map<string, KnownSandbox>();
   readonly #counter = { waiting: 0 };
@@ -177,8 +177,14 @@ export class Keeper {
    * Nothing of it runs before it is in the index.
    */
   async start(order: RunOrder, stdin: Uint8Array | undefined): Promise<RunState> {
-    const known = this.state(order.run_id);
+    const known = this.state(order.run_id) ?? this.#starting.get(order.run_id);
     if (known) return known;
+    const starting = this.#start(order, stdin);
+    this.#starting.set(order.run_id, starting);
+    return starting.finally(() => this.#starting.delete(order.run_id));
+  }
+
+  async #start(order: RunOrder, stdin: Uint8Array | undefined): Promise<RunState> {
     const sandbox = this.#sandboxes.get(order.sandbox_id);
     if (!sandbox || sandbox.ended)
       throw new CerverError("sandbox_not_found", `This machine has no sandbox ${order.sandbox_id}.`);
@@ -200,7 +206,6 @@ export class Keeper {
       end_reason: null,
     };
     this.#begin(state);
-    this.#starting.add(order.run_id);
     try {
       const spec: RunSpec = {
         runId: order.run_id,
@@ -228,8 +233,6 @@ export class Keeper {
       // Nothing ran: the run never was.
       this.#index.forget(order.run_id);
       throw error;
-    } finally {
-      this.#starting.delete(order.run_id);
     }
   }
 
