@@ -180,6 +180,8 @@ export class Keeper {
     const known = this.state(order.run_id) ?? this.#starting.get(order.run_id);
     if (known) return known;
     const starting = this.#start(order, stdin);
+    // Woken at once, it is under way already.
+    if (this.#live.has(order.run_id)) return starting;
     this.#starting.set(order.run_id, starting);
     return starting.finally(() => this.#starting.delete(order.run_id));
   }

@@ -225,10 +225,10 @@ async function output(
     const kept = dropped ? await firstKept(ask, from) : 0;
     throw new CerverError(
       "range_not_satisfiable",
-      `There are ${total} bytes, and bytes ${header} are not among those kept.`,
+      `There are ${total} bytes in all, and those asked for (${header}) are not among those kept.`,
       {
         hint: dropped
-          ? `The oldest output was dropped: what is kept begins at byte ${kept}.`
+          ? `This output was dropped: what is kept after it begins at byte ${kept}.`
           : "Ask for bytes that are there.",
         details: { first: kept, total },
       },
