@@ -89,7 +89,7 @@ describe("the oracle", () => {
 
   test("does not believe in the success of a script that was ended on its way", async () => {
     const meant = await plan("timeout");
-    await writeFile(join(folder, "ledger"), "1 1 run_1\n");
+    await writeFile(join(folder, "ledger"), "1 1 0 run_1\n");
     const truth = await oracle.truth();
     const told = { status: "succeeded", exit_code: 0 } as const;
     expect(untrueEnd(meant, truth, told, nothing)).toContain("did not come to its end");

@@ -9,6 +9,8 @@ import type { Random } from "./random.js";
 export interface Began {
   number: number;
   pid: number;
+  /** When its process started, in the clock ticks of /proc: no other process of this number has the same. */
+  processStarted: string;
   /** What the product calls this run. */
   runId: string;
 }
@@ -68,8 +70,8 @@ export class Oracle {
     const begun = new Map<number, Began[]>();
     const byRunId = new Map<string, Began>();
     for (const line of await linesOf(this.#folder.ledger)) {
-      const [number, pid, runId = ""] = line.split(" ");
-      const one = { number: Number(number), pid: Number(pid), runId };
+      const [number, pid, processStarted = "", runId = ""] = line.split(" ");
+      const one = { number: Number(number), pid: Number(pid), processStarted, runId };
       begun.set(one.number, [...(begun.get(one.number) ?? []), one]);
       byRunId.set(runId, one);
     }
@@ -179,11 +181,12 @@ export function missingBytes(plan: Plan, truth: Truth, read: Record<StreamName, 
 }
 
 /** Whether a script's process is there. A process of the same number that is not this run's counts as gone. */
-export async function isRunning({ pid, runId }: Began): Promise<boolean> {
+export async function isRunning({ pid, processStarted }: Began): Promise<boolean> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "latin1");
-    if (/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2))) return false;
-    return (await readFile(`/proc/${pid}/environ`, "latin1")).includes(runId);
+    // From the third field on (proc_pid_stat(5)).
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return !/^[ZX]/.test(fields[0]!) && fields[19] === processStarted;
   } catch {
     return false;
   }

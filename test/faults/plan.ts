@@ -47,7 +47,7 @@ const TIMEOUT_SECONDS = 120;
 export interface PlanFolder {
   /** Where the pieces of output are kept. */
   pieces: string;
-  /** A line for each script that began: its number, its process, its run id. */
+  /** A line for each script that began: its number, its process and when that started, its run id. */
   ledger: string;
   /** A line for each script that came to its end: its number. */
   ends: string;
@@ -126,7 +126,8 @@ async function writeScript(
   }
   return [
     // One write to a file opened for appending: a second start of this script would be a second line.
-    `printf '%s %s %s\\n' ${number} "$$" "$CERVER_RUN_ID" >> ${quoted(ledger)}`,
+    // A shell's name has no spaces in it, so field 22 of its stat is the time at which its process started.
+    `printf '%s %s %s %s\\n' ${number} "$$" "$(cut -d' ' -f22 /proc/$$/stat)" "$CERVER_RUN_ID" >> ${quoted(ledger)}`,
     ...steps,
     ...(ending.by === "timeout" || ending.by === "cancel" ? [`sleep ${ENDLESS_SECONDS}`] : []),
     `printf '%s\\n' ${number} >> ${quoted(ends)}`,
