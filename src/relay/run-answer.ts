@@ -1,6 +1,6 @@
+import { OutputCollector } from "../output/output-collector.js";
 import { CerverError } from "../protocol/errors.js";
 import type { KeptRun, SandboxRunAnswer } from "../protocol/sandbox.js";
-import { OutputCollector } from "./host/output-collector.js";
 import type { RunState } from "./keeper/messages.js";
 import type { Follow, FollowHandlers } from "./keeper-client.js";
 

@@ -1,7 +1,7 @@
+import { RunEventWriter } from "../output/run-event-writer.js";
 import type { RunEvent, Runtime } from "../protocol/runs.js";
 import { FollowedBody } from "./followed-body.js";
-import { OutputEvents, type OutputPiece } from "./host/output-events.js";
-import { type Offsets, type RunState, STREAMS, type StreamName } from "./keeper/messages.js";
+import type { Offsets, RunState } from "./keeper/messages.js";
 import type { Follow, FollowHandlers } from "./keeper-client.js";
 
 /** A comment goes out after this long a silence, so that nothing on the way takes the stream for dead. */
@@ -20,44 +20,24 @@ export interface EventStreamOptions {
 }
 
 /**
- * A run's events as server-sent events (WHATWG HTML, section 9.2): `start`, output while it happens, `exit` from the wait
- * status. The id of each says where both streams stand after it. A reader that stops stops the process.
+ * A run's events as server-sent events: `start`, output while it happens, `exit` from the wait status. A reader that
+ * stops stops the process.
  */
 export async function runEventStream(options: EventStreamOptions): Promise<FollowedBody> {
-  const at = { ...options.offsets };
-  const outputs: Record<StreamName, OutputEvents> = {
-    stdout: new OutputEvents(at.stdout),
-    stderr: new OutputEvents(at.stderr),
-  };
   const body = new FollowedBody(HIGH_WATER_BYTES);
   const timer = setInterval(() => {
     if (body.isOver) clearInterval(timer);
     else if (body.hasRoom) body.give(KEEP_ALIVE);
   }, KEEP_ALIVE_MS);
-
-  const send = (event: RunEvent, outputBytes = 0) => {
+  const writer = new RunEventWriter(options.offsets, (event, outputBytes) => {
     timer.refresh();
-    const id = `${at.stdout}:${at.stderr}`;
-    const text = `id: ${id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
-    body.give(Buffer.from(text), outputBytes);
-  };
-  const piece = (stream: StreamName, found: OutputPiece | undefined) => {
-    if (!found) return;
-    at[stream] = found.offset + found.bytes;
-    const { bytes, ...event } = found;
-    send({ type: stream, ...event }, bytes);
-  };
+    body.give(event, outputBytes);
+  });
   const handlers: FollowHandlers = {
-    output: (stream, _offset, bytes) => piece(stream, outputs[stream].push(bytes)),
-    gap(stream, offset, bytes) {
-      piece(stream, outputs[stream].end());
-      at[stream] = offset + bytes;
-      outputs[stream] = new OutputEvents(at[stream]);
-      send({ type: "gap", stream, offset, bytes });
-    },
+    output: (stream, _offset, bytes) => writer.output(stream, bytes),
+    gap: (stream, offset, bytes) => writer.gap(stream, offset, bytes),
     end(state) {
-      for (const name of STREAMS) piece(name, outputs[name].end());
-      send(endEvent(state));
+      writer.end(endEvent(state));
       clearInterval(timer);
       body.end();
     },
@@ -83,7 +63,7 @@ export async function runEventStream(options: EventStreamOptions): Promise<Follo
     body.fedBy(follow);
     if (options.start) {
       const pid = state.pid === null ? {} : { pid: state.pid };
-      send({ type: "start", run_id: state.run_id, ...options.start(), ...pid });
+      writer.event({ type: "start", run_id: state.run_id, ...options.start(), ...pid });
     }
     begun = true;
     for (const tell of early) tell();

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { quote } from "./waiting-shells.js";
+import { quote } from "../../util/shell-quote.js";
 
 /** What a run executes. */
 export type Command =

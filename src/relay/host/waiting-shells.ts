@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { quote } from "../../util/shell-quote.js";
 import type { Cgroup, Cgroups } from "./cgroup.js";
 import { runsInPlace } from "./shell-in-place.js";
 
@@ -229,9 +230,4 @@ function discard({ child, cgroup }: Waiting): void {
 /** A folder that was replaced by another of its name is not the one a shell waits in. */
 function inodeOf(folder: string): number {
   return statSync(folder, { throwIfNoEntry: false })?.ino ?? -1;
-}
-
-/** A word for a POSIX shell (POSIX.1-2017, XCU section 2.2.2). */
-export function quote(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { MAX_INLINE_OUTPUT_BYTES } from "../../protocol/run-limits.js";
+import { MAX_INLINE_OUTPUT_BYTES } from "../protocol/run-limits.js";
 
 /** What is kept of one output stream. */
 export interface CollectedOutput {
