@@ -23,6 +23,7 @@ export const ERRORS = {
   too_many_requests: { status: 429, retryable: true },
   relay_full: { status: 429, retryable: true },
   unsupported: { status: 501 },
+  credentials_refused: { status: 422 },
   provider_failed: { status: 502 },
   compute_lost: { status: 502 },
   compute_offline: { status: 503, retryable: true },

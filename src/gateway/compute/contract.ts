@@ -21,7 +21,7 @@ export interface ProviderEnv {
   computeId: string;
   /** Aborted when the caller is gone: whatever was started for it must end. */
   signal: AbortSignal;
-  /** The account's own credentials for this provider, opened for this call. */
+  /** The account's own credentials for this provider, opened for this call: none for its own machines. */
   credentials: Readonly<Record<string, string>>;
 }
 
@@ -82,5 +82,24 @@ export interface DurableRuns {
   ends(env: ProviderEnv): Promise<Response>;
 }
 
-/** An adapter: the contract, and durable runs where the provider has them. */
-export type ProviderAdapter = CerverInterface & { readonly durable?: DurableRuns };
+/** What a cloud vendor's adapter can do beyond the contract. Failures are thrown, as a `CerverError`. */
+export interface CloudAccount {
+  /** The names of the credentials it needs, and those it can do without. */
+  readonly credentialNames: { readonly required: readonly string[]; readonly optional: readonly string[] };
+  /** Asks the vendor whether these credentials work. Throws `credentials_refused` with the vendor's own words. */
+  verify(env: ProviderEnv): Promise<void>;
+  /** The sandboxes that were made for a session: so a create whose answer was lost is found again. */
+  find(sessionId: string, env: ProviderEnv): Promise<SandboxRecord[]>;
+  /** The address under which the vendor shows a port of a sandbox to the world. */
+  portUrl?(record: SandboxRecord, port: number, env: ProviderEnv): Promise<string>;
+  /** Puts a sandbox to sleep with its files, where the vendor can. */
+  suspend?(record: SandboxRecord, env: ProviderEnv): Promise<void>;
+  /** Wakes it again: the record may be another one afterwards. */
+  wake?(record: SandboxRecord, env: ProviderEnv): Promise<SandboxRecord>;
+}
+
+/** An adapter: the contract, and what the provider can do beyond it. */
+export type ProviderAdapter = CerverInterface & {
+  readonly durable?: DurableRuns;
+  readonly cloud?: CloudAccount;
+};
