@@ -243,8 +243,9 @@ export class RunRecords {
 
   /** {@link begin}, which whoever reads the session waits for, and the run does not. */
   beginLater(run: RecordedRun): void {
-    // The run goes on its way first.
-    run.begun = new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.begin(run));
+    // The run goes on its way first: to a relay of this process, that takes a turn.
+    const later = new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
+    run.begun = later.then(() => this.begin(run));
     this.#later(run.session.id, run.begun);
   }
 

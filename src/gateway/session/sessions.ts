@@ -35,6 +35,9 @@ import { Transcripts } from "./transcripts.js";
 const PROVISION_TIMEOUT_MS = 60_000;
 /** How long the end of a session waits for the compute to end the sandbox. */
 const CLOSE_TIMEOUT_MS = 15_000;
+/** How long a session that somebody works in is not read again, and how many such sessions are kept. */
+const OPENED_MS = 5_000;
+const MAX_OPENED = 10_000;
 /** Over how many of the account's newest sessions startup times are averaged. */
 const STARTUP_SAMPLE = 200;
 
@@ -58,6 +61,8 @@ export class Sessions {
   readonly runs: Runs;
   readonly keys: IdempotencyKeys;
   readonly #deps: Required<SessionsDeps>;
+  readonly #opened = new Map<string, { session: Session; until: number }>();
+  #closes = 0;
 
   constructor(deps: SessionsDeps) {
     this.#deps = { now: Date.now, ...deps };
@@ -122,9 +127,33 @@ export class Sessions {
     return toCreated(session, this.#metrics(session), warningsFor(request));
   }
 
-  /** The session with this id if this account owns it; anybody else's is not found. */
+  /** The session with this id if this account owns it, with all that has happened in it. */
   async get(accountId: string, id: string): Promise<Session> {
     await this.records.recorded(id);
+    return this.#read(accountId, id);
+  }
+
+  /** {@link get} for who works in it: that waits for no record, and the session's counters may be some seconds old. */
+  async open(accountId: string, id: string): Promise<Session> {
+    const known = this.#opened.get(id);
+    if (known && known.until > performance.now() && known.session.account_id === accountId)
+      return known.session;
+    const closes = this.#closes;
+    const session = await this.#read(accountId, id);
+    if (this.#opened.size >= MAX_OPENED) this.#opened.delete(this.#opened.keys().next().value!);
+    // A session that was closed while it was read must not be taken for one that is open.
+    if (closes === this.#closes) this.#opened.set(id, { session, until: performance.now() + OPENED_MS });
+    return session;
+  }
+
+  /** What is known of an open session has changed. */
+  #forget(id: string): void {
+    this.#closes++;
+    this.#opened.delete(id);
+  }
+
+  /** Anybody else's session is not found. */
+  async #read(accountId: string, id: string): Promise<Session> {
     const session = await this.#deps.db
       .selectFrom("sessions")
       .selectAll()
@@ -218,12 +247,14 @@ export class Sessions {
   async close(session: Session, reason: string): Promise<void> {
     if (session.ended_at !== null) return;
     const now = this.#deps.now();
+    this.#forget(session.id);
     await this.#deps.db
       .updateTable("sessions")
       .set({ status: "ended", end_reason: reason, ended_at: now, updated_at: now })
       .where("id", "=", session.id)
       .where("ended_at", "is", null)
       .execute();
+    this.#forget(session.id);
     this.runs.closeAll(session.id);
     if (session.compute_id === null || session.sandbox_id === null) return;
     await this.#endSandbox({
@@ -237,6 +268,7 @@ export class Sessions {
   async purge(session: Session): Promise<void> {
     await this.close(session, "purged");
     await this.#deps.db.deleteFrom("sessions").where("id", "=", session.id).execute();
+    this.#forget(session.id);
   }
 
   async #bind(accountId: string, sessionId: string, request: CreateSessionRequest, signal: AbortSignal) {

@@ -30,7 +30,7 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
   const read = requireScope("read");
   const run = requireScope("run");
   const load = async (c: Context<{ Variables: Variables }>) =>
-    sessions.get(c.var.principal.accountId, c.req.param("id") as string);
+    sessions.open(c.var.principal.accountId, c.req.param("id") as string);
 
   return new Hono<{ Variables: Variables }>()
     .post("/run", run, json(RunRequest), async (c) => {
