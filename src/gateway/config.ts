@@ -35,6 +35,14 @@ export const GatewayConfig = z.strictObject({
     .max(3_600_000)
     .default(DEFAULT_GRACE_MS)
     .describe("Milliseconds that the caller of a run is kept waiting for a machine whose link broke."),
+  masterKey: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Seals credentials at rest: 32 bytes in base64 or hex, several separated by commas, the current one first. " +
+        "Without it a file in the data folder holds one. From CERVER_MASTER_KEY only.",
+    ),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
 });
 export type GatewayConfig = z.infer<typeof GatewayConfig>;
@@ -46,10 +54,16 @@ export function gatewayConfig(given: GatewayConfigInput, env: Env): GatewayConfi
     dataDir: cerverPaths(env).data,
     ...(env.CERVER_DATABASE_URL && { databaseUrl: env.CERVER_DATABASE_URL }),
     ...(env.CERVER_PUBLIC_URL && { publicUrl: env.CERVER_PUBLIC_URL }),
+    ...(env.CERVER_MASTER_KEY && { masterKey: env.CERVER_MASTER_KEY }),
     ...graceFromEnv(env),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });
+}
+
+/** The file that holds the master key when the environment gives none. */
+export function masterKeyFile({ dataDir }: GatewayConfig): string {
+  return join(dataDir, "master.key");
 }
 
 /** Where the database is, when no URL says so. */

@@ -13,12 +13,16 @@ import { Accounts } from "./account/accounts.js";
 import { ApiTokens } from "./account/api-tokens.js";
 import { BrowserSignins } from "./account/browser-signins.js";
 import { DeviceCodes } from "./account/device-codes.js";
+import { MasterKey } from "./account/master-key.js";
+import { ProviderCredentials } from "./account/provider-credentials.js";
 import { SigninLinks } from "./account/signin-links.js";
 import { CATALOG } from "./compute/catalog.js";
+import { CloudProviders, credentialed } from "./compute/cloud-providers.js";
 import { Computes } from "./compute/computes.js";
+import type { ProviderAdapter } from "./compute/contract.js";
 import { p69Provider } from "./compute/providers/p69.js";
 import { providerRegistry } from "./compute/registry.js";
-import { databaseUrl, type GatewayConfig } from "./config.js";
+import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
 import { isLoopback } from "./http/local-only.js";
 import { acceptTunnels } from "./http/tunnel-upgrade.js";
@@ -50,6 +54,8 @@ export interface Gateway {
 
 export interface GatewayDeps {
   logger?: Logger;
+  /** Adapters beside those of this package, or in the place of one of them. */
+  adapters?: readonly ProviderAdapter[];
 }
 
 /** Opens the database, builds every part once, and listens. */
@@ -66,12 +72,17 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const devices = new DeviceCodes({ db, tokens });
     const hub = new TunnelHub();
     const computes = new Computes({ db, hub });
+    const masterKey = await MasterKey.open({ given: config.masterKey, file: masterKeyFile(config) });
+    const credentials = new ProviderCredentials({ db, key: masterKey });
+    const adapters = deps.adapters ?? [];
     const providers = providerRegistry([
       p69Provider(
         (id, request) => hub.fetch(id, request),
         (id, call) => hub.call(id, call),
       ),
+      ...adapters.map((adapter) => credentialed(adapter, (id, provider) => credentials.open(id, provider))),
     ]);
+    const clouds = new CloudProviders({ adapters: providers, credentials });
     const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({
@@ -90,6 +101,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       sessions,
       computes,
       providers,
+      clouds,
       catalog,
       tokens,
       signins,

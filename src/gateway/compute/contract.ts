@@ -17,6 +17,8 @@ export interface SandboxRecord {
 
 /** What an adapter gets with every call, beside the words of the request. */
 export interface ProviderEnv {
+  /** Whose call it is. */
+  accountId: string;
   /** The compute to create on. */
   computeId: string;
   /** Aborted when the caller is gone: whatever was started for it must end. */
@@ -45,6 +47,9 @@ export interface CerverInterface {
   deleteSandbox(record: SandboxRecord, env: ProviderEnv): Promise<Response>;
 }
 
+/** What a machine that keeps its runs has to be told with each call: it holds no credentials of the account. */
+export type MachineEnv = Pick<ProviderEnv, "computeId" | "signal">;
+
 /** One run that a provider keeps. */
 export interface RunRef {
   computeId: string;
@@ -57,29 +62,29 @@ export interface RunRef {
  */
 export interface DurableRuns {
   /** Starts a run of its own; an id starts one run, however often it is sent. */
-  start(record: SandboxRecord, request: SandboxRunRequest, env: ProviderEnv): Promise<KeptRun>;
+  start(record: SandboxRecord, request: SandboxRunRequest, env: MachineEnv): Promise<KeptRun>;
   /** What is known of these runs. One that is not in the answer never began. */
-  lookup(runIds: readonly string[], env: ProviderEnv): Promise<KeptRun[]>;
+  lookup(runIds: readonly string[], env: MachineEnv): Promise<KeptRun[]>;
   /** Waits for the end of a run: a `SandboxRunAnswer`. */
-  answer(ref: RunRef, env: ProviderEnv): Promise<Response>;
+  answer(ref: RunRef, env: MachineEnv): Promise<Response>;
   /** Server-sent `RunEvent`s from these offsets on. */
-  stream(ref: RunRef, offsets: { stdout: number; stderr: number }, env: ProviderEnv): Promise<Response>;
+  stream(ref: RunRef, offsets: { stdout: number; stderr: number }, env: MachineEnv): Promise<Response>;
   /** Raw bytes; the headers `x-cerver-output-from`, `-until` and `-bytes` say which. `until` is not included. */
   output(
     ref: RunRef,
     range: { stream: "stdout" | "stderr"; from: number; until: number | undefined },
-    env: ProviderEnv,
+    env: MachineEnv,
   ): Promise<Response>;
   /** Gives input: a `StdinAnswer`. */
   stdin(
     ref: RunRef,
     input: { bytes: Uint8Array; offset: number | undefined; close: boolean },
-    env: ProviderEnv,
+    env: MachineEnv,
   ): Promise<Response>;
   /** Ends a run's processes, and tells what became of it, with a receipt. */
-  cancel(ref: RunRef, env: ProviderEnv): Promise<KeptRun>;
+  cancel(ref: RunRef, env: MachineEnv): Promise<KeptRun>;
   /** A line of JSON `{run_id}` for each run that ends without anybody who waits for it; an empty line first. */
-  ends(env: ProviderEnv): Promise<Response>;
+  ends(env: MachineEnv): Promise<Response>;
 }
 
 /** What a cloud vendor's adapter can do beyond the contract. Failures are thrown, as a `CerverError`. */

@@ -8,6 +8,7 @@ import type { BrowserSignins } from "../account/browser-signins.js";
 import type { DeviceCodes } from "../account/device-codes.js";
 import type { SigninLinks } from "../account/signin-links.js";
 import type { ProviderProfile } from "../compute/catalog.js";
+import type { CloudProviders } from "../compute/cloud-providers.js";
 import type { Computes } from "../compute/computes.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Sessions } from "../session/sessions.js";
@@ -18,6 +19,7 @@ import { homePages } from "./pages/home.js";
 import { pageHeaders } from "./pages/layout.js";
 import { signinPages } from "./pages/signin.js";
 import { STYLE } from "./pages/style.js";
+import { accountProviderRoutes } from "./routes/account-providers.js";
 import { accountRunRoutes } from "./routes/account-runs.js";
 import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
@@ -29,6 +31,7 @@ export interface GatewayAppDeps {
   sessions: Sessions;
   computes: Computes;
   providers: ProviderRegistry;
+  clouds: CloudProviders;
   catalog: readonly ProviderProfile[];
   tokens: ApiTokens;
   signins: BrowserSignins;
@@ -65,6 +68,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(`${base}/runs`, accountRunRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));
+    app.route(`${base}/account/providers`, accountProviderRoutes(deps));
   }
   app.route("/v2/auth", keyRoutes(deps));
 

@@ -1,14 +1,9 @@
+import { isProviderHandle } from "../../protocol/providers.js";
 import type { RunRequest } from "../../protocol/runs.js";
 import type { KeptRun } from "../../protocol/sandbox.js";
 import type { Logger } from "../../util/logger.js";
 import type { Computes } from "../compute/computes.js";
-import type {
-  DurableRuns,
-  ProviderAdapter,
-  ProviderEnv,
-  RunRef,
-  SandboxRecord,
-} from "../compute/contract.js";
+import type { DurableRuns, MachineEnv, ProviderAdapter, RunRef, SandboxRecord } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { LiveRun, LiveRuns } from "./live-runs.js";
 import { isLost, isOffline } from "./run-failures.js";
@@ -96,9 +91,9 @@ export class RunSettlement {
     this.#undelivered.set(undelivered.request.run_id, undelivered);
   }
 
-  /** Every compute that is attached is of the one provider whose machines dial in. */
+  /** Every compute that is attached is of the one provider whose machines dial in. A vendor keeps no runs for us. */
   durableOf(computeId: string): DurableRuns | undefined {
-    if (this.#deps.computes.isPublic(computeId)) return undefined;
+    if (isProviderHandle(computeId) || this.#deps.computes.isPublic(computeId)) return undefined;
     for (const provider of this.#deps.providers.values()) if (provider.durable) return provider.durable;
     return undefined;
   }
@@ -107,8 +102,8 @@ export class RunSettlement {
     return compute_id === null ? undefined : this.durableOf(compute_id);
   }
 
-  shortEnv(computeId: string, timeoutMs = LOOKUP_TIMEOUT_MS): ProviderEnv {
-    return { computeId, signal: AbortSignal.timeout(timeoutMs), credentials: {} };
+  shortEnv(computeId: string, timeoutMs = LOOKUP_TIMEOUT_MS): MachineEnv {
+    return { computeId, signal: AbortSignal.timeout(timeoutMs) };
   }
 
   async #wentAway(computeId: string): Promise<void> {
@@ -128,7 +123,7 @@ export class RunSettlement {
     if (!durable) return;
     const link = new AbortController();
     this.#deps.computes.onceGone(computeId, () => link.abort());
-    const env = { computeId, signal: link.signal, credentials: {} };
+    const env = { computeId, signal: link.signal };
     const ends = await durable.ends(env).catch(() => undefined);
     // A public relay keeps no runs: those that were lost there stay so.
     if (!ends?.ok || !ends.body) {

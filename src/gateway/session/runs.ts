@@ -414,7 +414,6 @@ export class Runs {
       const kept = await durable.start(target.record, this.#sent(request, run), {
         computeId: target.record.computeId,
         signal: AbortSignal.any([signal, AbortSignal.timeout(LOOKUP_TIMEOUT_MS)]),
-        credentials: {},
       });
       await records.found(run.id);
       await records.noteCall(run);
@@ -495,7 +494,6 @@ export class Runs {
     const response = await durable.output(refOf(row), range, {
       computeId: row.compute_id,
       signal,
-      credentials: {},
     });
     if (!response.ok) throw await failureOf(response);
     return response;
@@ -630,7 +628,8 @@ export class Runs {
   }
 
   #env(run: LiveRun): ProviderEnv {
-    return { computeId: run.session.compute_id!, signal: run.abort.signal, credentials: {} };
+    const { account_id: accountId, compute_id: computeId } = run.session;
+    return { accountId, computeId: computeId!, signal: run.abort.signal, credentials: {} };
   }
 
   #begin(

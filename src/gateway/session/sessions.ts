@@ -121,7 +121,7 @@ export class Sessions {
       .returningAll()
       .executeTakeFirstOrThrow()
       .catch(async (error: unknown) => {
-        if (bound.computeId !== null) await this.#endSandbox(bound);
+        if (bound.computeId !== null) await this.#endSandbox(accountId, bound);
         throw error;
       });
     return toCreated(session, this.#metrics(session), warningsFor(request));
@@ -257,7 +257,7 @@ export class Sessions {
     this.#forget(session.id);
     this.runs.closeAll(session.id);
     if (session.compute_id === null || session.sandbox_id === null) return;
-    await this.#endSandbox({
+    await this.#endSandbox(session.account_id, {
       provider: session.provider,
       computeId: session.compute_id,
       sandboxId: session.sandbox_id,
@@ -292,6 +292,7 @@ export class Sessions {
         metadata: { ...request.metadata, cerver_session_id: sessionId },
       },
       {
+        accountId,
         computeId: chosen.compute_id,
         signal: AbortSignal.any([signal, AbortSignal.timeout(PROVISION_TIMEOUT_MS)]),
         credentials: {},
@@ -327,12 +328,13 @@ export class Sessions {
     return new Map(rows.map((row) => [row.compute_id!, round(Number(row.average))]));
   }
 
-  async #endSandbox({ provider: name, computeId, sandboxId }: SandboxRef): Promise<void> {
+  async #endSandbox(accountId: string, { provider: name, computeId, sandboxId }: SandboxRef): Promise<void> {
     const provider = this.#deps.providers.get(name as ProviderName);
     if (!provider) return;
     const record: SandboxRecord = { sandboxId, computeId, provider: provider.providerName };
     try {
       const response = await provider.deleteSandbox(record, {
+        accountId,
         computeId,
         signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS),
         credentials: {},

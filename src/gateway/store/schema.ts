@@ -17,6 +17,7 @@ export interface Tables {
   transcript_entries: TranscriptEntryRow;
   runs: RunRow;
   idempotency_keys: IdempotencyKeyRow;
+  provider_credentials: ProviderCredentialsRow;
 }
 
 /** What every query is asked of. */
@@ -177,5 +178,17 @@ export interface IdempotencyKeyRow {
   request_hash: string;
   run_id: string | null;
   answer_json: string | null;
+  created_at: number;
+}
+
+export interface ProviderCredentialsRow {
+  account_id: string;
+  provider: string;
+  /** The credentials as JSON, sealed with the master key. */
+  sealed: string;
+  /** The names of what is sealed. */
+  names_json: string;
+  /** When the vendor last said that they work. */
+  verified_at: number;
   created_at: number;
 }

@@ -9,7 +9,7 @@ import {
 } from "../../../protocol/sandbox.js";
 import { INLINE_BODY_BYTES, type SmallCall } from "../../../tunnel/wire.js";
 import { withKnownBody } from "../../../util/known-body.js";
-import type { DurableRuns, ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
+import type { DurableRuns, MachineEnv, ProviderAdapter, SandboxRecord } from "../contract.js";
 import { fromPublicRun, fromPublicRunStream, isPublicRelay } from "./public-relay.js";
 
 /** Reaches one compute: through the tunnel hub, or straight to `P69_BASE_URL`. */
@@ -25,7 +25,7 @@ export type ComputeCall = (computeId: string, call: SmallCall) => Promise<Respon
  * as it is. A public relay's answers are put into our words first.
  */
 export function p69Provider(fetchCompute: ComputeFetch, callCompute?: ComputeCall): ProviderAdapter {
-  const ask = (computeId: string, method: string, path: string, env: ProviderEnv, bytes?: Uint8Array) => {
+  const ask = (computeId: string, method: string, path: string, env: MachineEnv, bytes?: Uint8Array) => {
     if (callCompute && bytes && bytes.length <= INLINE_BODY_BYTES)
       return callCompute(computeId, { method, path, body: bytes, signal: env.signal });
     const request = new Request(`http://compute${path}`, {
@@ -40,7 +40,7 @@ export function p69Provider(fetchCompute: ComputeFetch, callCompute?: ComputeCal
     if (bytes && bytes.length <= INLINE_BODY_BYTES) withKnownBody(request, bytes);
     return fetchCompute(computeId, request);
   };
-  const send = (computeId: string, method: string, path: string, env: ProviderEnv, body?: unknown) =>
+  const send = (computeId: string, method: string, path: string, env: MachineEnv, body?: unknown) =>
     ask(
       computeId,
       method,
@@ -48,7 +48,7 @@ export function p69Provider(fetchCompute: ComputeFetch, callCompute?: ComputeCal
       env,
       body === undefined ? undefined : Buffer.from(JSON.stringify(body)),
     );
-  const call = (record: SandboxRecord, method: string, path: string, env: ProviderEnv, body?: unknown) =>
+  const call = (record: SandboxRecord, method: string, path: string, env: MachineEnv, body?: unknown) =>
     send(record.computeId, method, `/${encodeURIComponent(record.sandboxId)}${path}`, env, body);
 
   return {
@@ -102,14 +102,14 @@ function durableRuns(
     computeId: string,
     method: string,
     path: string,
-    env: ProviderEnv,
+    env: MachineEnv,
     bytes?: Uint8Array,
   ) => Promise<Response>,
   call: (
     record: SandboxRecord,
     method: string,
     path: string,
-    env: ProviderEnv,
+    env: MachineEnv,
     body: unknown,
   ) => Promise<Response>,
 ): DurableRuns {

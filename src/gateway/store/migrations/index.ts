@@ -3,6 +3,7 @@ import { accounts } from "./0001-accounts.js";
 import { computes } from "./0002-computes.js";
 import { sessions } from "./0003-sessions.js";
 import { durableRuns } from "./0004-durable-runs.js";
+import { cloudProviders } from "./0005-cloud-providers.js";
 
 /** Every change of the tables, in order. Append only: databases of users have run the ones that are here. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -10,4 +11,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   "0002-computes": computes,
   "0003-sessions": sessions,
   "0004-durable-runs": durableRuns,
+  "0005-cloud-providers": cloudProviders,
 };
