@@ -22,6 +22,7 @@ import { Computes } from "./compute/computes.js";
 import type { ProviderAdapter } from "./compute/contract.js";
 import { p69Provider } from "./compute/providers/p69.js";
 import { providerRegistry } from "./compute/registry.js";
+import { Sandboxes } from "./compute/sandboxes.js";
 import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
 import { isLoopback } from "./http/local-only.js";
@@ -83,6 +84,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       ...adapters.map((adapter) => credentialed(adapter, (id, provider) => credentials.open(id, provider))),
     ]);
     const clouds = new CloudProviders({ adapters: providers, credentials });
+    const sandboxes = new Sandboxes({ db, providers, computes, clouds });
     const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({
@@ -102,6 +104,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       computes,
       providers,
       clouds,
+      sandboxes,
       catalog,
       tokens,
       signins,

@@ -6,6 +6,7 @@
 export const ERRORS = {
   invalid_request: { status: 400 },
   unauthenticated: { status: 401 },
+  spend_limit: { status: 402 },
   forbidden: { status: 403 },
   not_found: { status: 404 },
   session_not_found: { status: 404 },

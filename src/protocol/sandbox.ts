@@ -18,6 +18,25 @@ export const CreateSandboxRequest = z.looseObject({
 });
 export type CreateSandboxRequest = z.infer<typeof CreateSandboxRequest>;
 
+/** Body of `POST /sandbox`: the compute layer without a session. */
+export const NewSandboxRequest = CreateSandboxRequest.extend({
+  provider: z.string().max(64).optional().describe("p69 unless said otherwise."),
+  compute_id: z.string().max(128).optional().describe("One compute, or `provider_…` for a cloud provider."),
+}).meta({ id: "NewSandboxRequest" });
+export type NewSandboxRequest = z.infer<typeof NewSandboxRequest>;
+
+/** Answer of `POST /sandbox`. */
+export const SandboxAnswer = z
+  .looseObject({
+    sandbox_id: z.string(),
+    provider: z.string(),
+    compute_id: z.string(),
+    status: z.string(),
+    created_at: z.string(),
+  })
+  .meta({ id: "Sandbox" });
+export type SandboxAnswer = z.infer<typeof SandboxAnswer>;
+
 export const CreatedSandbox = z.looseObject({
   sandbox_id: z.string(),
   provider: z.string().optional(),
@@ -102,6 +121,12 @@ export const WriteFileRequest = z.strictObject({
   encoding: FileEncoding.default("utf8"),
 });
 export type WriteFileRequest = z.infer<typeof WriteFileRequest>;
+
+/** Query of `GET .../files`. */
+export const FileQuery = z.object({
+  path: z.string().min(1).max(4096),
+  encoding: FileEncoding.default("utf8"),
+});
 
 /** Answer of `GET .../sandboxes/:id/files?path=&encoding=`. */
 export const FileContent = z.looseObject({

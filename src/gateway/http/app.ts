@@ -11,6 +11,7 @@ import type { ProviderProfile } from "../compute/catalog.js";
 import type { CloudProviders } from "../compute/cloud-providers.js";
 import type { Computes } from "../compute/computes.js";
 import type { ProviderRegistry } from "../compute/registry.js";
+import type { Sandboxes } from "../compute/sandboxes.js";
 import type { Sessions } from "../session/sessions.js";
 import { type AccountVariables, authenticate } from "./auth.js";
 import { localOnly } from "./local-only.js";
@@ -25,6 +26,7 @@ import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { keyRoutes } from "./routes/keys.js";
 import { providerRoutes } from "./routes/providers.js";
+import { sandboxRoutes } from "./routes/sandbox.js";
 import { sessionRoutes } from "./routes/sessions.js";
 
 export interface GatewayAppDeps {
@@ -32,6 +34,7 @@ export interface GatewayAppDeps {
   computes: Computes;
   providers: ProviderRegistry;
   clouds: CloudProviders;
+  sandboxes: Sandboxes;
   catalog: readonly ProviderProfile[];
   tokens: ApiTokens;
   signins: BrowserSignins;
@@ -71,6 +74,9 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(`${base}/account/providers`, accountProviderRoutes(deps));
   }
   app.route("/v2/auth", keyRoutes(deps));
+  app.use("/sandbox/*", authenticate(deps));
+  app.use("/sandbox", authenticate(deps));
+  app.route("/sandbox", sandboxRoutes(deps));
 
   for (const path of ["/", "/style.css", "/signin", "/signout", "/approve", "/sessions/*"])
     app.use(path, pageHeaders());

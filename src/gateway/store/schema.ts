@@ -18,6 +18,14 @@ export interface Tables {
   runs: RunRow;
   idempotency_keys: IdempotencyKeyRow;
   provider_credentials: ProviderCredentialsRow;
+  session_tags: SessionTagRow;
+  session_activity: SessionActivityRow;
+  compute_uses: ComputeUseRow;
+  account_limits: AccountLimitsRow;
+  sandboxes: SandboxRow;
+  orphans: OrphanRow;
+  routing_memory: RoutingMemoryRow;
+  stress_tests: StressTestRow;
 }
 
 /** What every query is asked of. */
@@ -123,6 +131,24 @@ export interface SessionRow {
   created_at: number;
   updated_at: number;
   ended_at: number | null;
+  /** `{name: value}`, as the caller gave them. */
+  labels_json: string | null;
+  parent_id: string | null;
+  /** When the session ends by itself. */
+  deadline_at: number | null;
+  /** After so long without activity its compute is released. */
+  idle_timeout_ms: number | null;
+  last_active_at: number | null;
+  /** Since when it rests: its compute is released, its record stays. */
+  paused_at: number | null;
+  /** Whoever has cost so much is ended. */
+  max_cost_usd: number | null;
+  /** What the stretches of compute that are over have cost. */
+  cost_usd: Generated<number>;
+  /** Since when it has the compute that it has. */
+  cost_since: number | null;
+  decision_json: string | null;
+  attempts_json: string | null;
 }
 
 export interface TranscriptEntryRow {
@@ -191,4 +217,81 @@ export interface ProviderCredentialsRow {
   /** When the vendor last said that they work. */
   verified_at: number;
   created_at: number;
+}
+
+export interface SessionTagRow {
+  session_id: string;
+  account_id: string;
+  /** `label:NAME` or `metadata:KEY`. */
+  name: string;
+  value: string;
+}
+
+export interface SessionActivityRow {
+  session_id: string;
+  kind: string;
+  /** Who: a token's id, `page`, or `local`. */
+  caller: string;
+  first_at: number;
+  last_at: number;
+  count: number;
+}
+
+export interface ComputeUseRow {
+  id: string;
+  account_id: string;
+  session_id: string;
+  provider: string;
+  compute_id: string;
+  sandbox_id: string | null;
+  started_at: number;
+  ended_at: number | null;
+  /** What it may cost at most, until it is over. */
+  reserved_usd: number;
+  cost_usd: number | null;
+}
+
+export interface AccountLimitsRow {
+  account_id: string;
+  spend_per_month_usd: number | null;
+  max_sessions: number | null;
+  updated_at: number;
+}
+
+export interface SandboxRow {
+  account_id: string;
+  sandbox_id: string;
+  provider: string;
+  compute_id: string;
+  created_at: number;
+}
+
+export interface OrphanRow {
+  id: string;
+  account_id: string;
+  session_id: string;
+  provider: string;
+  compute_id: string;
+  /** Null when only the session it was made for is known. */
+  sandbox_id: string | null;
+  found_at: number;
+  why: string;
+}
+
+export interface RoutingMemoryRow {
+  account_id: string;
+  kind: string;
+  key: string;
+  value_json: string;
+  updated_at: number;
+}
+
+export interface StressTestRow {
+  id: string;
+  account_id: string;
+  status: string;
+  request_json: string;
+  report_json: string | null;
+  created_at: number;
+  ended_at: number | null;
 }

@@ -2,12 +2,19 @@ import { Hono } from "hono";
 import { HeartbeatRequest, RegisterComputeRequest } from "../../../protocol/computes.js";
 import { CerverError } from "../../../protocol/errors.js";
 import type { ApiTokens, Principal } from "../../account/api-tokens.js";
+import type { CloudProviders } from "../../compute/cloud-providers.js";
 import type { Computes } from "../../compute/computes.js";
 import { type AccountVariables, requireScope } from "../auth.js";
 import { json } from "../validate.js";
 
+export interface ComputeRoutesDeps {
+  computes: Computes;
+  clouds: CloudProviders;
+  tokens: ApiTokens;
+}
+
 /** `/v2/computes`: attaching hosts, their heartbeats, and the list of them (contract section 3). */
-export function computeRoutes({ computes, tokens }: { computes: Computes; tokens: ApiTokens }) {
+export function computeRoutes({ computes, clouds, tokens }: ComputeRoutesDeps) {
   const read = requireScope("read");
   const attach = requireScope("run", "relay");
   return new Hono<{ Variables: AccountVariables }>()
@@ -27,7 +34,12 @@ export function computeRoutes({ computes, tokens }: { computes: Computes; tokens
       onlyItsOwn(c.var.principal, id);
       return c.json(await computes.heartbeat(c.var.principal.accountId, id, c.req.valid("json")));
     })
-    .get("/", read, async (c) => c.json({ computes: await computes.list(c.var.principal.accountId) }))
+    .get("/", read, async (c) => {
+      const { accountId } = c.var.principal;
+      return c.json({
+        computes: [...(await computes.list(accountId)), ...(await clouds.computes(accountId))],
+      });
+    })
     .get("/:id", read, async (c) => c.json(await computes.get(c.var.principal.accountId, c.req.param("id"))))
     .delete("/:id", requireScope("run", "relay"), async (c) => {
       const { principal } = c.var;

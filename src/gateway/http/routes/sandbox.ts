@@ -1,0 +1,69 @@
+import { type Context, Hono } from "hono";
+import { newId } from "../../../protocol/ids.js";
+import { timeoutOf } from "../../../protocol/runs.js";
+import {
+  FileQuery,
+  InstallRequest,
+  NewSandboxRequest,
+  SandboxRunRequest,
+  SandboxState,
+  WriteFileRequest,
+} from "../../../protocol/sandbox.js";
+import type { ReachedSandbox, Sandboxes } from "../../compute/sandboxes.js";
+import { type AccountVariables, requireScope } from "../auth.js";
+import { json, query } from "../validate.js";
+
+/** `/sandbox`: the compute layer's nine operations as they are. Apps use sessions instead (contract section 1.15). */
+export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
+  const run = requireScope("run");
+  const read = requireScope("read");
+  const reach = (c: Context<{ Variables: AccountVariables }>) =>
+    sandboxes.reach(c.var.principal.accountId, c.req.param("id") as string, c.req.raw.signal);
+  /** An adapter's answer, handed on with what it was. */
+  const answer = (response: Response, { record }: ReachedSandbox) => {
+    const headers = new Headers(response.headers);
+    headers.set("X-Cerver-Provider", record.provider);
+    return new Response(response.body, { status: response.status, headers });
+  };
+  return new Hono<{ Variables: AccountVariables }>()
+    .post("/", run, json(NewSandboxRequest), async (c) =>
+      c.json(await sandboxes.create(c.var.principal.accountId, c.req.valid("json"), c.req.raw.signal), 201),
+    )
+    .post("/:id/run", run, json(SandboxRunRequest), async (c) => {
+      const at = await reach(c);
+      return answer(await at.adapter.runSandbox(at.record, ordered(c.req.valid("json")), at.env), at);
+    })
+    .post("/:id/run/stream", run, json(SandboxRunRequest), async (c) => {
+      const at = await reach(c);
+      return answer(await at.adapter.runSandboxStream(at.record, ordered(c.req.valid("json")), at.env), at);
+    })
+    .post("/:id/install", run, json(InstallRequest), async (c) => {
+      const at = await reach(c);
+      return answer(await at.adapter.installPackage(at.record, c.req.valid("json"), at.env), at);
+    })
+    .put("/:id/files", run, json(WriteFileRequest), async (c) => {
+      const at = await reach(c);
+      return answer(await at.adapter.writeFile(at.record, c.req.valid("json"), at.env), at);
+    })
+    .get("/:id/files", read, query(FileQuery), async (c) => {
+      const at = await reach(c);
+      const { path, encoding } = c.req.valid("query");
+      return answer(await at.adapter.readFile(at.record, path, encoding, at.env), at);
+    })
+    .get("/:id/state", read, async (c) => {
+      const at = await reach(c);
+      return answer(await at.adapter.getState(at.record, at.env), at);
+    })
+    .put("/:id/state", run, json(SandboxState), async (c) => {
+      const at = await reach(c);
+      return answer(await at.adapter.setState(at.record, c.req.valid("json"), at.env), at);
+    })
+    .delete("/:id", run, async (c) =>
+      sandboxes.delete(c.var.principal.accountId, c.req.param("id"), c.req.raw.signal),
+    );
+}
+
+/** A run has its id from here on, so that it is found again wherever it is. */
+function ordered(request: SandboxRunRequest): SandboxRunRequest {
+  return { ...request, timeout: timeoutOf(request), run_id: newId("run") };
+}

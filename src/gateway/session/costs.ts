@@ -1,0 +1,272 @@
+import type { AccountLimits, AccountSpend, SessionCost } from "../../protocol/costs.js";
+import { CerverError } from "../../protocol/errors.js";
+import { newId } from "../../protocol/ids.js";
+import type { ComputeUseRow, Database } from "../store/schema.js";
+import type { Session } from "./session-record.js";
+
+/** What a compute costs for so many seconds, in dollars. */
+export type CostOf = (provider: string, seconds: number) => number;
+
+export interface CostsDeps {
+  db: Database;
+  costOf: CostOf;
+  now: () => number;
+}
+
+/** A stretch of compute that is about to begin. */
+export interface NewUse {
+  accountId: string;
+  sessionId: string;
+  provider: string;
+  computeId: string;
+  /** What it may cost at most. */
+  reservedUsd: number;
+}
+
+/**
+ * What sessions cost, and what accounts may spend.
+ *
+ * A use is admitted before anything is made for it: what it may cost at most is reserved, so that any number of
+ * creates at once stays under the cap. When it is over, what it did cost takes the place of what was reserved.
+ */
+export class Costs {
+  readonly #deps: CostsDeps;
+  /** Admissions of one account, one after the other. */
+  readonly #admitting = new Map<string, Promise<unknown>>();
+
+  constructor(deps: CostsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Admits a use, and returns its id. Fails with `spend_limit` when the account's limits leave no room for it. */
+  async admit(use: NewUse): Promise<string> {
+    const before = this.#admitting.get(use.accountId);
+    const admitted = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#admit(use));
+    this.#admitting.set(use.accountId, admitted);
+    try {
+      return await admitted;
+    } finally {
+      if (this.#admitting.get(use.accountId) === admitted) this.#admitting.delete(use.accountId);
+    }
+  }
+
+  async #admit({ accountId, sessionId, provider, computeId, reservedUsd }: NewUse): Promise<string> {
+    const id = newId("use", this.#deps.now());
+    await this.#deps.db.transaction().execute(async (tx) => {
+      // Taking the row makes admissions by other gateways wait here.
+      const limits = await tx
+        .updateTable("account_limits")
+        .set({ updated_at: this.#deps.now() })
+        .where("account_id", "=", accountId)
+        .returningAll()
+        .executeTakeFirst();
+      if (limits) {
+        const spend = await this.#spend(tx, accountId);
+        refuseOver(limits, spend, reservedUsd);
+      }
+      await tx
+        .insertInto("compute_uses")
+        .values({
+          id,
+          account_id: accountId,
+          session_id: sessionId,
+          provider,
+          compute_id: computeId,
+          sandbox_id: null,
+          started_at: this.#deps.now(),
+          ended_at: null,
+          reserved_usd: reservedUsd,
+          cost_usd: null,
+        })
+        .execute();
+    });
+    return id;
+  }
+
+  /** The use has its sandbox: from now on it costs. */
+  async began(useId: string, sandboxId: string): Promise<void> {
+    await this.#deps.db
+      .updateTable("compute_uses")
+      .set({ sandbox_id: sandboxId, started_at: this.#deps.now() })
+      .where("id", "=", useId)
+      .execute();
+  }
+
+  /** Nothing was made for this use. */
+  async discard(useId: string): Promise<void> {
+    await this.#deps.db.deleteFrom("compute_uses").where("id", "=", useId).execute();
+  }
+
+  /** Ends what a session still uses. Its cost is on the session's row then. */
+  async ended(sessionId: string): Promise<void> {
+    const { db, now, costOf } = this.#deps;
+    await db.transaction().execute(async (tx) => {
+      const open = await tx
+        .selectFrom("compute_uses")
+        .selectAll()
+        .where("session_id", "=", sessionId)
+        .where("ended_at", "is", null)
+        .execute();
+      for (const use of open) {
+        const cost = costOf(use.provider, secondsOf(use, now()));
+        const ended = await tx
+          .updateTable("compute_uses")
+          .set({ ended_at: now(), cost_usd: cost })
+          .where("id", "=", use.id)
+          .where("ended_at", "is", null)
+          .returning("id")
+          .executeTakeFirst();
+        if (!ended) continue;
+        await tx
+          .updateTable("sessions")
+          .set(({ eb }) => ({ cost_usd: eb("cost_usd", "+", cost), cost_since: null }))
+          .where("id", "=", sessionId)
+          .execute();
+      }
+    });
+  }
+
+  /** What a session has cost so far. */
+  soFar(session: Pick<Session, "provider" | "cost_usd" | "cost_since">): number {
+    const { costOf, now } = this.#deps;
+    if (session.cost_since === null) return cents(session.cost_usd);
+    return cents(session.cost_usd + costOf(session.provider, (now() - session.cost_since) / 1000));
+  }
+
+  async ofSession(session: Session): Promise<SessionCost> {
+    const uses = await this.#deps.db
+      .selectFrom("compute_uses")
+      .selectAll()
+      .where("session_id", "=", session.id)
+      .where("sandbox_id", "is not", null)
+      .orderBy("started_at")
+      .execute();
+    const now = this.#deps.now();
+    return {
+      session_id: session.id,
+      cost_usd: this.soFar(session),
+      max_cost_usd: session.max_cost_usd,
+      uses: uses.map((use) => ({
+        provider: use.provider,
+        compute_id: use.compute_id,
+        started_at: new Date(use.started_at).toISOString(),
+        ended_at: use.ended_at === null ? null : new Date(use.ended_at).toISOString(),
+        seconds: secondsOf(use, now),
+        cost_usd: cents(this.#costSoFar(use)),
+      })),
+    };
+  }
+
+  async limits(accountId: string): Promise<AccountSpend> {
+    const limits = await this.#deps.db
+      .selectFrom("account_limits")
+      .selectAll()
+      .where("account_id", "=", accountId)
+      .executeTakeFirst();
+    const { spentUsd, reservedUsd, openSessions } = await this.#spend(this.#deps.db, accountId);
+    return {
+      spend_per_month_usd: limits?.spend_per_month_usd ?? null,
+      max_sessions: limits?.max_sessions ?? null,
+      spent_usd: cents(spentUsd),
+      reserved_usd: cents(reservedUsd),
+      open_sessions: openSessions,
+    };
+  }
+
+  /** Sets limits; those that are left out stay. */
+  async setLimits(
+    accountId: string,
+    { spend_per_month_usd, max_sessions }: AccountLimits,
+  ): Promise<AccountSpend> {
+    const values = {
+      ...(spend_per_month_usd !== undefined && { spend_per_month_usd }),
+      ...(max_sessions !== undefined && { max_sessions }),
+      updated_at: this.#deps.now(),
+    };
+    await this.#deps.db
+      .insertInto("account_limits")
+      .values({ account_id: accountId, spend_per_month_usd: null, max_sessions: null, ...values })
+      .onConflict((conflict) => conflict.column("account_id").doUpdateSet(values))
+      .execute();
+    return this.limits(accountId);
+  }
+
+  async #spend(db: Database, accountId: string): Promise<Spend> {
+    const month = startOfMonth(this.#deps.now());
+    const uses = await db
+      .selectFrom("compute_uses")
+      .selectAll()
+      .where("account_id", "=", accountId)
+      .where(({ eb, or }) =>
+        or([eb("started_at", ">=", month), eb("ended_at", "is", null), eb("ended_at", ">=", month)]),
+      )
+      .execute();
+    const open = uses.filter(({ ended_at }) => ended_at === null);
+    const spentUsd = uses.reduce((sum, use) => sum + this.#costSoFar(use), 0);
+    const reservedUsd = open.reduce(
+      (sum, use) => sum + Math.max(0, use.reserved_usd - this.#costSoFar(use)),
+      0,
+    );
+    return { spentUsd, reservedUsd, openSessions: open.length };
+  }
+
+  #costSoFar(use: ComputeUseRow): number {
+    if (use.cost_usd !== null) return use.cost_usd;
+    return use.sandbox_id === null ? 0 : this.#deps.costOf(use.provider, secondsOf(use, this.#deps.now()));
+  }
+}
+
+interface Spend {
+  spentUsd: number;
+  reservedUsd: number;
+  openSessions: number;
+}
+
+function refuseOver(
+  limits: { spend_per_month_usd: number | null; max_sessions: number | null },
+  { spentUsd, reservedUsd, openSessions }: Spend,
+  wantedUsd: number,
+): void {
+  const { spend_per_month_usd: spend, max_sessions: sessions } = limits;
+  if (sessions !== null && openSessions >= sessions) {
+    throw new CerverError(
+      "spend_limit",
+      `This account holds ${openSessions} computes, as many as its limit allows.`,
+      {
+        hint: "End or pause a session, or raise max_sessions: PUT /v2/account/limits.",
+        details: { kind: "max_sessions", open_sessions: openSessions, limit: sessions },
+      },
+    );
+  }
+  if (spend === null || wantedUsd === 0 || spentUsd + reservedUsd + wantedUsd <= spend + EPSILON) return;
+  throw new CerverError(
+    "spend_limit",
+    `This session may cost $${cents(wantedUsd)}, and of this month's $${spend} only $${cents(Math.max(0, spend - spentUsd - reservedUsd))} are left.`,
+    {
+      hint: "Ask for a shorter timeout_minutes, end sessions that nobody needs, or raise the limit: PUT /v2/account/limits.",
+      details: {
+        kind: "spend_per_month",
+        spent_usd: cents(spentUsd),
+        reserved_usd: cents(reservedUsd),
+        limit_usd: spend,
+      },
+    },
+  );
+}
+
+/** Sums of binary fractions miss by a hair. */
+const EPSILON = 1e-9;
+
+function secondsOf({ started_at, ended_at }: ComputeUseRow, now: number): number {
+  return Math.max(0, (ended_at ?? now) - started_at) / 1000;
+}
+
+function startOfMonth(now: number): number {
+  const date = new Date(now);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth());
+}
+
+/** Dollars with six digits: less than a millionth is noise. */
+function cents(usd: number): number {
+  return Math.round(usd * 1e6) / 1e6;
+}
