@@ -72,13 +72,12 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         (id, call) => hub.call(id, call),
       ),
     ]);
-    const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({
       db,
       computes,
       providers,
-      catalog,
+      catalog: CATALOG,
       gatewayUrl: () => publicUrl,
       runGraceMs: config.runGraceMs,
       logger,
@@ -90,7 +89,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       sessions,
       computes,
       providers,
-      catalog,
+      catalog: CATALOG,
       tokens,
       signins,
       links,
