@@ -85,13 +85,12 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     ]);
     const clouds = new CloudProviders({ adapters: providers, credentials });
     const sandboxes = new Sandboxes({ db, providers, computes, clouds });
-    const catalog = CATALOG.map((profile) => ({ ...profile, runnable: providers.has(profile.provider) }));
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({
       db,
       computes,
       providers,
-      catalog,
+      catalog: CATALOG,
       gatewayUrl: () => publicUrl,
       runGraceMs: config.runGraceMs,
       logger,
@@ -105,7 +104,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       providers,
       clouds,
       sandboxes,
-      catalog,
+      catalog: CATALOG,
       tokens,
       signins,
       links,

@@ -14,6 +14,73 @@ export function canonicalProvider(name: string): string {
   return LOCAL_NAMES.has(name) ? "p69" : name;
 }
 
+/** Providers that are known well enough to be compared, but that no adapter reaches. */
+export const MODELLED_PROVIDER_NAMES = ["daytona", "modal", "fly", "runloop", "codesandbox"] as const;
+export type ModelledProviderName = (typeof MODELLED_PROVIDER_NAMES)[number];
+
+export function isProviderName(name: string): name is ProviderName {
+  return (PROVIDER_NAMES as readonly string[]).includes(name);
+}
+
+/** `provider_vercel` stands for a whole provider where a compute id is asked for. */
+const HANDLE_PREFIX = "provider_";
+export const providerHandle = (provider: string): string => `${HANDLE_PREFIX}${provider}`;
+/** The canonical provider that a handle stands for; undefined for the id of one compute. */
+export function providerOfHandle(id: string): string | undefined {
+  return id.startsWith(HANDLE_PREFIX) ? canonicalProvider(id.slice(HANDLE_PREFIX.length)) : undefined;
+}
+
+/** Where a figure is from, and the day it held. `checked` is false for one that was not read again for this version. */
+export const FigureSource = z.object({ source: z.string(), date: z.string(), checked: z.boolean() });
+export type FigureSource = z.infer<typeof FigureSource>;
+
+/** What is known of a provider whoever asks. A null says that no source gives the figure. */
+export const ProfileView = z
+  .looseObject({
+    provider: z.string(),
+    label: z.string(),
+    kind: z
+      .enum(["live", "modelled"])
+      .describe("`modelled` is compared only: this gateway has no adapter contract for it."),
+    runtimes: z.array(z.string()),
+    package_install: z.boolean().nullable(),
+    public_preview: z.boolean().nullable(),
+    persistence: z.enum(["low", "medium", "high"]).nullable(),
+    desktop: z.boolean().nullable(),
+    browser: z.boolean().nullable(),
+    regions: z.array(z.string()).nullable(),
+    purposes: z.array(z.string()).describe("Workloads that the vendor's own documents say it is made for."),
+    cost: FigureSource.extend({
+      usd_per_vcpu_hour: z.number(),
+      usd_per_gb_hour: z.number(),
+      usd_per_create: z.number(),
+      default_vcpus: z.number(),
+      default_gb: z.number(),
+      formula: z.string(),
+    }).nullable(),
+    limits: z.object({
+      max_lifetime_minutes: z.number().nullable(),
+      free_max_lifetime_minutes: z.number().nullable(),
+      concurrency: z.number().nullable(),
+      free_concurrency: z.number().nullable(),
+      ports: z.number().nullable(),
+      source: z.string().nullable(),
+    }),
+    startup: z.object({
+      published: FigureSource.extend({ ms: z.number() }).nullable(),
+      measured: FigureSource.extend({
+        p50_ms: z.number(),
+        p95_ms: z.number(),
+        p99_ms: z.number(),
+        method: z.string(),
+      }).nullable(),
+    }),
+    uptime_percent: z.number().nullable(),
+    how_to_enable: z.array(z.string()).describe("Commands to paste."),
+  })
+  .meta({ id: "ProfileView" });
+export type ProfileView = z.infer<typeof ProfileView>;
+
 /** One line of `GET /gateway/providers`: what this account can execute on now, and if not, why. */
 export const ProviderStatus = z.looseObject({
   provider: z.string(),
@@ -21,16 +88,10 @@ export const ProviderStatus = z.looseObject({
   executable: z.boolean(),
   reason: z.string().describe("Why it can be used now, or what is missing."),
   computes: z.array(z.looseObject({ compute_id: z.string(), label: z.string(), status: z.string() })),
+  profile: ProfileView.optional(),
 });
 export const ProviderList = z.looseObject({ providers: z.array(ProviderStatus) });
 export type ProviderList = z.infer<typeof ProviderList>;
-
-const HANDLE_PREFIX = "provider_";
-
-/** The id by which a cloud provider is asked for as a compute: `provider_vercel`. */
-export function providerHandle(provider: string): string {
-  return `${HANDLE_PREFIX}${provider}`;
-}
 
 export function isProviderHandle(computeId: string): boolean {
   return computeId.startsWith(HANDLE_PREFIX);

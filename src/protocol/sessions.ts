@@ -39,6 +39,11 @@ export const Requirements = z.looseObject({
   timeout_minutes: z.number().positive().optional(),
   browser: z.boolean().optional(),
   desktop: z.boolean().optional(),
+  region: z.string().max(64).optional(),
+  labels: z
+    .record(z.string().max(128), z.string().max(256))
+    .optional()
+    .describe("Labels that the compute must carry, each with this value."),
 });
 export type Requirements = z.infer<typeof Requirements>;
 
@@ -48,6 +53,16 @@ export const Policy = z.looseObject({
   allowed_providers: z.array(z.string()).optional(),
   max_startup_ms: z.number().positive().optional(),
   max_cost_usd: z.number().nonnegative().optional(),
+  canary: z
+    .looseObject({
+      share: z
+        .number()
+        .min(0)
+        .max(0.2)
+        .describe("The share of creates that may try a candidate that is not first."),
+      max_cost_usd: z.number().nonnegative().optional().describe("The most that one such create may cost."),
+    })
+    .optional(),
 });
 export type Policy = z.infer<typeof Policy>;
 

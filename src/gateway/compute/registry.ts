@@ -1,8 +1,7 @@
-import type { ProviderName } from "../../protocol/providers.js";
 import type { ProviderAdapter } from "./contract.js";
 
 /** Provider name → adapter. Being here makes a provider runnable. */
-export type ProviderRegistry = ReadonlyMap<ProviderName, ProviderAdapter>;
+export type ProviderRegistry = ReadonlyMap<string, ProviderAdapter>;
 
 export function providerRegistry(adapters: readonly ProviderAdapter[]): ProviderRegistry {
   return new Map(adapters.map((adapter) => [adapter.providerName, adapter]));

@@ -1,193 +1,126 @@
 import type { Compute } from "../../protocol/computes.js";
-import { CerverError } from "../../protocol/errors.js";
-import { canonicalProvider } from "../../protocol/providers.js";
-import type { CreateSessionRequest, Requirements, Routing } from "../../protocol/sessions.js";
-
-/** A provider as the router sees it. */
-export interface RoutableProvider {
-  provider: string;
-  label: string;
-  /** Has an adapter in this gateway. */
-  runnable: boolean;
-  howToEnable: string;
-}
+import type { Estimates, Refusal, RoutingDecision, ScoreTerm } from "../../protocol/routing.js";
+import type { Routing } from "../../protocol/sessions.js";
+import type { ProviderProfile } from "../compute/profile.js";
+import type { Breaker } from "./breaker.js";
+import { type CanaryLedger, canaryChoice } from "./canary.js";
+import { type Contender, contenders, type ProviderAccess } from "./contender.js";
+import { estimatesOf } from "./estimates.js";
+import type { Measurements } from "./measurements.js";
+import { refusalsOf } from "./refusals.js";
+import { recordDecision } from "./routing-decision.js";
+import { confidenceOf, primaryReason, secondaryReasons, whyNone } from "./routing-words.js";
+import { scoreOf, type TermValues, termValues } from "./score.js";
+import { type RoutedRequest, type Wishes, wishesOf } from "./wishes.js";
 
 export interface RouterInput {
-  request: Pick<CreateSessionRequest, "target_compute_id" | "compute" | "policy" | "requirements">;
+  request: RoutedRequest;
   /** All computes of the account, offline ones too. */
   computes: readonly Compute[];
-  providers: readonly RoutableProvider[];
-  /** Milliseconds that this account's last sessions on a compute took to provision, by compute id. */
-  measuredStartupMs: ReadonlyMap<string, number>;
+  catalog: readonly ProviderProfile[];
+  /** By canonical provider name; a provider that is not in it has neither adapter nor credentials. */
+  access: ReadonlyMap<string, ProviderAccess>;
+  /** Runs that are going on, by compute id. */
+  activeRuns: ReadonlyMap<string, number>;
+  /** What this account's own sessions measured. */
+  measurements: Measurements;
+  /** By candidate: a compute id, or `provider_…`. */
+  breakers: ReadonlyMap<string, Breaker>;
+  canaries: CanaryLedger;
+  /** Milliseconds of the wall clock. */
+  now: number;
+  /** A random number from 0 to below 1, which decides on a canary and on nothing else. */
+  chance: number;
 }
 
 /** One compute or provider that was looked at, and what was found. */
-export type Candidate = {
+export interface Candidate {
+  /** `cmp_…`, or `provider_…` for a whole provider. */
+  key: string;
   provider: string;
+  label: string;
   compute_id?: string;
   executable: boolean;
   /** 0 when it cannot be used; otherwise higher is better, 100 at most. */
   score: number;
+  /** 0 to 1, and the points that they gave under this policy; absent when it cannot be used. */
+  values?: TermValues;
+  points?: Record<ScoreTerm, number>;
+  estimates: Estimates;
+  refusals: Refusal[];
+  /** In plain words: why not, or what speaks for it. */
   reasons: string[];
-};
+}
 
-export type RouterResult =
-  | { chosen: Compute; predictedStartupMs: number | null; routing: Routing; candidates: Candidate[] }
-  | { chosen: undefined; why: string; candidates: Candidate[] };
+export interface RouterResult {
+  /** The first of `order`; undefined when nothing can take the session, and `why` says so. */
+  chosen: Candidate | undefined;
+  why: string | undefined;
+  /** What a create tries, in turn: only the first when the caller named it. */
+  order: readonly Candidate[];
+  predictedStartupMs: number | null;
+  predictedCostUsd: number | null;
+  routing: Routing;
+  /** Everything that was looked at, the best first, then what was refused. */
+  candidates: readonly Candidate[];
+  /** The whole of it, small enough to keep with the session. */
+  decision: RoutingDecision;
+}
 
 /**
- * Chooses the compute of a new session: the one that was asked for, else the best ready one that policy and
- * requirements leave. Throws `invalid_request` for a policy that cannot be followed by anybody.
+ * Chooses where a new session runs: hard requirements first, then the highest score.
+ *
+ * The same input gives the same answer. Throws `invalid_request` for a policy that nobody can follow.
  */
 export function route(input: RouterInput): RouterResult {
-  const wanted = wantedCompute(input);
-  const allowed = allowedProviders(input);
-  const candidates = [
-    ...input.computes.map((compute) => judge(compute, input, wanted, allowed)),
-    ...input.providers
-      .filter((provider) => provider.provider !== "p69")
-      .map((provider) => judgeProvider(provider, allowed)),
-  ];
-  const best = candidates
-    .filter((candidate) => candidate.executable)
-    .sort((a, b) => b.score - a.score || a.compute_id!.localeCompare(b.compute_id!));
-  const chosen = input.computes.find((compute) => compute.compute_id === best[0]?.compute_id);
-  if (!chosen) return { chosen: undefined, why: whyNone(input, wanted, allowed), candidates };
+  const wishes = wishesOf(input.request, input.catalog);
+  const candidates = contenders(input.computes, input.catalog, input.access)
+    .map((contender) => judge(contender, wishes, input))
+    .sort(byRank);
+  const ranked = candidates.filter(({ executable }) => executable);
+  const canary = canaryChoice(wishes, ranked, input.canaries, input.chance);
+  const chosen = ranked.find(({ key }) => key === canary?.key) ?? ranked[0];
+  const rest = ranked.filter((candidate) => candidate !== chosen);
+  const order = chosen ? [chosen, ...(wishes.named ? [] : rest)] : [];
+  const why = chosen ? undefined : whyNone(wishes, candidates, input);
+  const routing: Routing = {
+    recommended_provider: chosen?.provider ?? null,
+    confidence: chosen ? confidenceOf(ranked, wishes) : "none",
+    primary_reason: chosen ? primaryReason(chosen, ranked, wishes, canary) : why!,
+    secondary_reasons: chosen ? chosen.reasons.slice(0, 6) : [],
+    fallback_order: [...new Set(order.slice(1).map(({ provider }) => provider))],
+    canary_run: canary?.taken ?? false,
+  };
   return {
     chosen,
-    predictedStartupMs: input.measuredStartupMs.get(chosen.compute_id) ?? null,
-    routing: {
-      recommended_provider: chosen.provider,
-      confidence: wanted || best.length === 1 ? "high" : "medium",
-      primary_reason: primaryReason(chosen, input, wanted, best.length),
-      secondary_reasons: best[0]!.reasons,
-      fallback_order: [...new Set(best.slice(1).map((candidate) => candidate.provider))],
-      canary_run: false,
-    },
+    why,
+    order,
+    predictedStartupMs: chosen?.estimates.startup?.p50_ms ?? null,
+    predictedCostUsd: chosen?.estimates.cost?.usd ?? null,
+    routing,
     candidates,
+    decision: recordDecision({ wishes, candidates, order, canary, routing, now: input.now }),
   };
 }
 
-/** The compute id that the request names, if it names one rather than a provider. */
-function wantedCompute({ request }: RouterInput): string | undefined {
-  const id = request.target_compute_id ?? request.compute?.compute_id;
-  return id?.startsWith("provider_") ? undefined : id;
-}
-
-/** The providers that the request leaves, or undefined for all. */
-function allowedProviders({ request, providers }: RouterInput): Set<string> | undefined {
-  const { policy, target_compute_id: target, compute } = request;
-  const known = (field: string, name: string) => {
-    const provider = canonicalProvider(name);
-    if (providers.some((profile) => profile.provider === provider)) return provider;
-    throw new CerverError("invalid_request", `${field}: there is no provider called "${name}".`, {
-      hint: `Known providers: ${providers.map((profile) => profile.provider).join(", ")}.`,
-    });
-  };
-  if (policy?.mode === "pinned" && !policy.pinned_provider) {
-    throw new CerverError(
-      "invalid_request",
-      "policy.mode is pinned, but policy.pinned_provider is missing.",
-      {
-        hint: 'Name the provider, for example "pinned_provider": "p69".',
-      },
-    );
+function judge(contender: Contender, wishes: Wishes, input: RouterInput): Candidate {
+  const { key, provider, label, computeId } = contender;
+  const breaker = input.breakers.get(key);
+  const estimates = estimatesOf(contender, wishes, input.measurements, input.now);
+  const refusals = refusalsOf(contender, wishes, estimates, breaker, input.now);
+  const about = { key, provider, label, ...(computeId !== undefined && { compute_id: computeId }) };
+  if (refusals.length > 0) {
+    const reasons = refusals.map(({ reason }) => reason);
+    return { ...about, executable: false, score: 0, estimates, refusals, reasons };
   }
-  if (target?.startsWith("provider_"))
-    return new Set([known("target_compute_id", target.slice("provider_".length))]);
-  if (compute?.provider) return new Set([known("compute.provider", compute.provider)]);
-  if (policy?.mode === "pinned") return new Set([known("policy.pinned_provider", policy.pinned_provider!)]);
-  if (!policy?.allowed_providers?.length) return undefined;
-  return new Set(policy.allowed_providers.map((name) => known("policy.allowed_providers", name)));
+  const values = termValues(contender, wishes, estimates, input.activeRuns.get(key) ?? 0);
+  const { score, points } = scoreOf(values, wishes.mode);
+  const reasons = secondaryReasons(contender, wishes, estimates, breaker, input.now);
+  return { ...about, executable: true, score, values, points, estimates, refusals, reasons };
 }
 
-function judge(
-  compute: Compute,
-  { request, measuredStartupMs }: RouterInput,
-  wanted: string | undefined,
-  allowed: Set<string> | undefined,
-): Candidate {
-  const predicted = measuredStartupMs.get(compute.compute_id);
-  const limit = request.policy?.max_startup_ms;
-  const refusals = [
-    compute.status !== "ready" && `${compute.label} is offline`,
-    wanted !== undefined && compute.compute_id !== wanted && "Another compute was asked for",
-    wanted === undefined &&
-      allowed &&
-      !allowed.has(compute.provider) &&
-      "Its provider is not allowed by the policy",
-    ...unmet(request.requirements, compute),
-    limit !== undefined &&
-      predicted !== undefined &&
-      predicted > limit &&
-      `Startup is ${Math.round(predicted)} ms, over the ${limit} ms asked for`,
-  ].filter((reason) => typeof reason === "string");
-  const about = { provider: compute.provider, compute_id: compute.compute_id };
-  if (refusals.length > 0) return { ...about, executable: false, score: 0, reasons: refusals };
-  const reasons = [
-    predicted === undefined
-      ? "Startup not measured yet"
-      : `Startup ${Math.round(predicted)} ms, measured on this account's own sessions`,
-    ...met(request.requirements),
-  ];
-  return { ...about, executable: true, score: 100 - Math.min(50, (predicted ?? 100) / 100), reasons };
-}
-
-function judgeProvider(provider: RoutableProvider, allowed: Set<string> | undefined): Candidate {
-  const excluded = allowed && !allowed.has(provider.provider);
-  return {
-    provider: provider.provider,
-    executable: false,
-    score: 0,
-    reasons: [
-      provider.runnable ? "No credentials for it on this account" : provider.howToEnable,
-      ...(excluded ? ["Not allowed by the policy"] : []),
-    ],
-  };
-}
-
-/** The hard requirements that a compute says it does not have. */
-function unmet(requirements: Requirements | undefined, compute: Compute): string[] {
-  const { runtimes, desktop } = (compute.capabilities ?? {}) as { runtimes?: unknown; desktop?: unknown };
-  const missing: string[] = [];
-  const runtime = requirements?.runtime;
-  if (runtime && Array.isArray(runtimes) && !runtimes.includes(runtime))
-    missing.push(`It has no ${runtime} runtime`);
-  if (requirements?.desktop && desktop === false) missing.push("It has no desktop");
-  if (requirements?.public_preview) missing.push("Public preview is not available on it yet");
-  return missing;
-}
-
-function met(requirements: Requirements | undefined): string[] {
-  const { runtime, package_install: install } = requirements ?? {};
-  return [
-    ...(runtime ? [`It has the ${runtime} runtime`] : []),
-    ...(install ? ["Packages can be installed"] : []),
-  ];
-}
-
-function primaryReason(
-  chosen: Compute,
-  { request }: RouterInput,
-  wanted: string | undefined,
-  ready: number,
-): string {
-  if (wanted) return `${chosen.label} was asked for by its id`;
-  if (request.policy?.mode === "pinned") return `The policy pins ${chosen.provider}`;
-  return ready === 1 ? `${chosen.label} is the only ready compute` : `Best of ${ready} ready computes`;
-}
-
-function whyNone(input: RouterInput, wanted: string | undefined, allowed: Set<string> | undefined): string {
-  if (input.computes.length === 0 && !allowed) return "No compute is attached to this account.";
-  const named = wanted && input.computes.find((compute) => compute.compute_id === wanted);
-  if (named && named.status !== "ready") return `The compute ${named.label} (${wanted}) is offline.`;
-  if (wanted && !named) return `This account has no compute ${wanted}.`;
-  const off = allowed && input.providers.filter((p) => allowed.has(p.provider) && p.provider !== "p69");
-  if (off?.length === allowed?.size && off?.length) {
-    return `${off.map((p) => p.label).join(" and ")} cannot be used by this account yet.`;
-  }
-  if (input.computes.length > 0 && input.computes.every((compute) => compute.status !== "ready")) {
-    return "Every compute of this account is offline.";
-  }
-  return "No ready compute satisfies the requirements and the policy.";
+/** By score, then by key, so that the same input is ranked the same way. */
+function byRank(a: Candidate, b: Candidate): number {
+  if (a.executable !== b.executable) return a.executable ? -1 : 1;
+  return b.score - a.score || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 }

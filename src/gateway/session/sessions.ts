@@ -19,12 +19,14 @@ import {
 import type { Logger } from "../../util/logger.js";
 import type { Computes } from "../compute/computes.js";
 import type { SandboxRecord } from "../compute/contract.js";
+import type { ProviderProfile } from "../compute/profile.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database } from "../store/schema.js";
 import { IdempotencyKeys } from "./idempotency.js";
+import { GENERAL, type Measurements, withObserved } from "./measurements.js";
 import { round, sessionMetrics } from "./metrics.js";
 import { noCompute } from "./recommendation.js";
-import { type RoutableProvider, route } from "./router.js";
+import { type RouterInput, route } from "./router.js";
 import { RunRecords } from "./run-records.js";
 import { Runs } from "./runs.js";
 import { decodeCursor, encodeCursor } from "./session-cursor.js";
@@ -38,14 +40,14 @@ const CLOSE_TIMEOUT_MS = 15_000;
 /** How long a session that somebody works in is not read again, and how many such sessions are kept. */
 const OPENED_MS = 5_000;
 const MAX_OPENED = 10_000;
-/** Over how many of the account's newest sessions startup times are averaged. */
+/** From how many of the account's newest sessions startup times are learnt. */
 const STARTUP_SAMPLE = 200;
 
 export interface SessionsDeps {
   db: Database;
   computes: Computes;
   providers: ProviderRegistry;
-  catalog: readonly RoutableProvider[];
+  catalog: readonly ProviderProfile[];
   /** The address to put into commands that people paste. */
   gatewayUrl: () => string;
   /** How long the caller of a run is kept waiting for a machine whose link broke. */
@@ -272,17 +274,27 @@ export class Sessions {
   }
 
   async #bind(accountId: string, sessionId: string, request: CreateSessionRequest, signal: AbortSignal) {
-    const input = {
+    const input: RouterInput = {
       request,
       computes: await this.#deps.computes.list(accountId),
-      providers: this.#deps.catalog,
-      measuredStartupMs: await this.#measuredStartup(accountId),
+      catalog: this.#deps.catalog,
+      access: new Map(
+        this.#deps.catalog.map(({ provider }) => [
+          provider,
+          { adapter: this.#deps.providers.has(provider), credentials: false },
+        ]),
+      ),
+      activeRuns: new Map(),
+      measurements: await this.#measurements(accountId),
+      breakers: new Map(),
+      canaries: { creates: 0, canaries: 0 },
+      now: this.#deps.now(),
+      chance: Math.random(),
     };
     const result = route(input);
-    if (!result.chosen) {
-      throw noCompute(result.why, result.candidates, input, this.#deps.gatewayUrl());
-    }
+    if (!result.chosen?.compute_id) throw noCompute(result, input, this.#deps.gatewayUrl());
     const { chosen, routing, predictedStartupMs } = result;
+    const computeId = result.chosen.compute_id;
     const provider = this.#deps.providers.get(chosen.provider as ProviderName);
     if (!provider) throw new Error(`the router chose ${chosen.provider}, which has no adapter`);
     const began = performance.now();
@@ -293,14 +305,14 @@ export class Sessions {
       },
       {
         accountId,
-        computeId: chosen.compute_id,
+        computeId,
         signal: AbortSignal.any([signal, AbortSignal.timeout(PROVISION_TIMEOUT_MS)]),
         credentials: {},
       },
     );
     return {
       provider: chosen.provider,
-      computeId: chosen.compute_id,
+      computeId,
       sandboxId: sandbox.sandboxId,
       provisionTimeMs: round(performance.now() - began),
       predictedStartupMs,
@@ -308,24 +320,29 @@ export class Sessions {
     };
   }
 
-  /** Average provisioning time by compute, over the account's newest sessions. */
-  async #measuredStartup(accountId: string): Promise<Map<string, number>> {
+  /** What the account's newest sessions measured of their start. */
+  async #measurements(accountId: string): Promise<Measurements> {
     const rows = await this.#deps.db
-      .selectFrom((eb) =>
-        eb
-          .selectFrom("sessions")
-          .select(["compute_id", "provision_time_ms"])
-          .where("account_id", "=", accountId)
-          .orderBy("created_at", "desc")
-          .orderBy("id", "desc")
-          .limit(STARTUP_SAMPLE)
-          .as("newest"),
-      )
-      .select(({ fn }) => ["compute_id", fn.avg<number>("provision_time_ms").as("average")])
+      .selectFrom("sessions")
+      .select(["compute_id", "provider", "workload", "provision_time_ms", "created_at"])
+      .where("account_id", "=", accountId)
       .where("compute_id", "is not", null)
-      .groupBy("compute_id")
+      .where("provision_time_ms", "is not", null)
+      .orderBy("created_at", "desc")
+      .orderBy("id", "desc")
+      .limit(STARTUP_SAMPLE)
       .execute();
-    return new Map(rows.map((row) => [row.compute_id!, round(Number(row.average))]));
+    return rows.reverse().reduce<Measurements>(
+      (cells, row) =>
+        withObserved(cells, {
+          candidate: row.compute_id!,
+          provider: row.provider,
+          workload: row.workload ?? GENERAL,
+          at: row.created_at,
+          startupMs: row.provision_time_ms!,
+        }),
+      new Map(),
+    );
   }
 
   async #endSandbox(accountId: string, { provider: name, computeId, sandboxId }: SandboxRef): Promise<void> {
