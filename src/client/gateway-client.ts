@@ -61,7 +61,7 @@ export interface GatewayClientOptions {
 
 interface Call {
   body?: unknown;
-  query?: Record<string, string | number | undefined>;
+  query?: Record<string, string | number | readonly string[] | undefined>;
   signal?: AbortSignal | undefined;
   timeoutMs?: number | null;
   accept?: string;

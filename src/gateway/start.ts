@@ -89,6 +89,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const sessions = new Sessions({
       db,
       computes,
+      clouds,
       providers,
       catalog: CATALOG,
       gatewayUrl: () => publicUrl,
@@ -142,7 +143,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         hub.close();
         server.closeAllConnections();
         await closed;
-        await sessions.records.recorded();
+        await sessions.stop();
         await db.destroy();
       },
     };

@@ -1,5 +1,29 @@
 import { z } from "zod";
-import { Routing } from "./sessions.js";
+
+/** Why a session is where it is, in words (seed, "Create a session"). */
+export const Routing = z
+  .looseObject({
+    recommended_provider: z.string().nullable(),
+    confidence: z.enum(["high", "medium", "low", "none"]),
+    primary_reason: z.string(),
+    secondary_reasons: z.array(z.string()),
+    fallback_order: z.array(z.string()),
+    canary_run: z.boolean(),
+  })
+  .meta({ id: "Routing" });
+export type Routing = z.infer<typeof Routing>;
+
+/** One try of a create. */
+export const Attempt = z.looseObject({
+  candidate: z.string().describe("`cmp_…`, or `provider_…`."),
+  provider: z.string(),
+  label: z.string(),
+  ok: z.boolean(),
+  provision_time_ms: z.number().optional(),
+  code: z.string().optional(),
+  error: z.string().optional(),
+});
+export type Attempt = z.infer<typeof Attempt>;
 
 /** The parts of a candidate's score. */
 export const SCORE_TERMS = ["startup", "exec", "reliability", "cost", "fit", "load", "locality"] as const;
@@ -121,3 +145,30 @@ export const ReplayReport = z
   })
   .meta({ id: "ReplayReport" });
 export type ReplayReport = z.infer<typeof ReplayReport>;
+
+/** `GET /v2/sessions/:id/routing`: how a session came by its compute. */
+export const SessionRouting = z
+  .looseObject({
+    session_id: z.string(),
+    routing: Routing,
+    attempts: z.array(Attempt),
+    decision: RoutingDecision.nullable().describe(
+      "Null of sessions that were created before decisions were kept.",
+    ),
+  })
+  .meta({ id: "SessionRouting" });
+export type SessionRouting = z.infer<typeof SessionRouting>;
+
+/** Query of `GET /v2/routing/replay`. */
+export const ReplayQuery = z.object({
+  policy: RoutingMode.exclude(["pinned"]),
+  since: z
+    .string()
+    .regex(/^\d{1,5}[mhd]$/, "is not a time such as 90m, 24h or 7d")
+    .default("7d")
+    .describe("How far back decisions are replayed."),
+});
+
+/** Answer of `POST /v2/routing/explain`: a decision as it would be made now; `why` when nothing fits. */
+export const RoutingExplained = RoutingDecision.extend({ why: z.string().optional() });
+export type RoutingExplained = z.infer<typeof RoutingExplained>;

@@ -13,6 +13,13 @@ export const PROVIDER_PATH = "/api/cerver/provider";
 /** Body of `POST /api/cerver/provider/sandboxes`. */
 export const CreateSandboxRequest = z.looseObject({
   engine: z.string().default("shell"),
+  sandbox_id: z
+    .string()
+    .regex(/^sbx_[0-9a-f]{32}$/)
+    .optional()
+    .describe(
+      "The id that it shall have, where the compute lets others choose: the same one again makes no second.",
+    ),
   timeout_ms: z.number().positive().optional(),
   metadata: Metadata.default({}),
 });

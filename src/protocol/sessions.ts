@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { SessionMetrics } from "./metrics.js";
+import { Attempt, Routing } from "./routing.js";
 import { TranscriptEntry } from "./transcript.js";
 
 export const SessionStatus = z.enum(["ready", "running", "failed", "ended"]);
@@ -75,6 +76,12 @@ export const Metadata = z
   });
 export type Metadata = z.infer<typeof Metadata>;
 
+/** Names and values to find sessions by. */
+export const Labels = z
+  .record(z.string().regex(/^[\w.-]{1,63}$/, "is not a label's name"), z.string().max(256))
+  .refine((labels) => Object.keys(labels).length <= 32, { message: "has more than 32 labels" });
+export type Labels = z.infer<typeof Labels>;
+
 /** The fields of a create request that this gateway acts on or keeps. */
 const createFields = {
   task: z.string().max(100_000).optional(),
@@ -96,6 +103,13 @@ const createFields = {
   project_slug: z.string().max(128).optional(),
   environment_slug: z.string().max(128).optional(),
   metadata: Metadata.optional(),
+  labels: Labels.optional(),
+  idle_timeout_minutes: z
+    .number()
+    .positive()
+    .max(43_200)
+    .optional()
+    .describe("After so long without activity the session rests: its compute is released, its record stays."),
 };
 /** Body of `POST /v2/sessions`. Unknown fields are kept out, not refused: clients of other versions send their own. */
 export const CreateSessionRequest = z.looseObject(createFields).meta({ id: "CreateSessionRequest" });
@@ -105,18 +119,6 @@ export type CreateSessionRequest = z.infer<typeof CreateSessionRequest>;
 export function unknownCreateFields(request: CreateSessionRequest): string[] {
   return Object.keys(request).filter((field) => !(field in createFields));
 }
-
-export const Routing = z
-  .looseObject({
-    recommended_provider: z.string().nullable(),
-    confidence: z.enum(["high", "medium", "low", "none"]),
-    primary_reason: z.string(),
-    secondary_reasons: z.array(z.string()),
-    fallback_order: z.array(z.string()),
-    canary_run: z.boolean(),
-  })
-  .meta({ id: "Routing" });
-export type Routing = z.infer<typeof Routing>;
 
 /** The report inside the 409 of a create that found no compute (contract section 1.6). */
 export const RecommendationReport = Routing.extend({
@@ -144,6 +146,10 @@ export const CreatedSession = z
     sandbox_id: z.string().nullable(),
     metrics: SessionMetrics,
     routing: Routing,
+    attempts: z
+      .array(Attempt)
+      .optional()
+      .describe("The tries of this create, when the first one was not it."),
     warnings: z.array(z.string()).optional(),
   })
   .meta({ id: "CreatedSession" });
@@ -162,6 +168,7 @@ export const SessionSummary = z.looseObject({
   task: z.string().nullable().optional(),
   harness: z.string().nullable().optional(),
   metadata: z.record(z.string(), z.unknown()).optional(),
+  labels: z.record(z.string(), z.string()).optional(),
   messageCount: z.number().int(),
 });
 export type SessionSummary = z.infer<typeof SessionSummary>;
@@ -177,6 +184,9 @@ export type SessionList = z.infer<typeof SessionList>;
 export const SessionRecord = SessionSummary.partial({ messageCount: true }).extend({
   sandboxId: z.string().nullable().optional(),
   endReason: z.string().nullable().optional(),
+  parentSessionId: z.string().nullable().optional(),
+  pausedAt: z.string().nullable().optional().describe("Since when its compute is released."),
+  deadlineAt: z.string().nullable().optional().describe("When it ends by itself."),
   metrics: SessionMetrics.optional(),
   routing: Routing.optional(),
   transcript: z.array(TranscriptEntry).default([]),
@@ -188,6 +198,11 @@ export const ListSessionsQuery = z.object({
   limit: z.coerce.number().int().min(1).max(200).default(20),
   status: z.string().optional(),
   source: z.string().optional(),
+  provider: z.string().max(64).optional(),
+  label: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .describe("`NAME=VALUE`, may be repeated: sessions that carry all of them."),
   cursor: z.string().max(256).optional(),
 });
 export type ListSessionsQuery = z.infer<typeof ListSessionsQuery>;
@@ -201,4 +216,79 @@ export const TranscriptQuery = z.object({
 });
 export type TranscriptQuery = z.infer<typeof TranscriptQuery>;
 
-export const PatchSessionRequest = z.object({ metadata: Metadata });
+export const PatchSessionRequest = z.object({ metadata: Metadata.default({}), labels: Labels.optional() });
+
+/** Body of `POST /v2/sessions/:id/pause`. */
+export const PauseRequest = z.strictObject({
+  discard_files: z
+    .boolean()
+    .default(false)
+    .describe("Pause also where the provider cannot keep the files: they are lost then."),
+});
+export type PauseRequest = z.infer<typeof PauseRequest>;
+
+/** How the working folder goes along to another compute. */
+const carryFields = {
+  carry: z
+    .enum(["auto", "never"])
+    .default("auto")
+    .describe("`auto` takes the working folder along when both computes can."),
+  leave_secrets: z
+    .boolean()
+    .default(false)
+    .describe("Files that look like secrets stay behind, instead of stopping the move."),
+  skip_ignored: z.boolean().default(false).describe("Leaves behind what git ignores."),
+};
+const wantedCompute = z
+  .looseObject({ compute_id: z.string().max(128).optional(), provider: z.string().max(64).optional() })
+  .nullable();
+
+/** Body of `POST /v2/sessions/:id/resume`: on the same compute, or on another. */
+export const ResumeRequest = z.looseObject({ compute: wantedCompute.optional(), ...carryFields });
+export type ResumeRequest = z.infer<typeof ResumeRequest>;
+
+/** Body of `POST /v2/sessions/:id/compute` and `/change-compute`. */
+export const ChangeComputeRequest = z
+  .looseObject({
+    compute: wantedCompute
+      .optional()
+      .describe("Null releases the compute: the session keeps a transcript only."),
+    compute_priority: z.array(z.string().max(128)).min(1).max(32).optional(),
+    ...carryFields,
+  })
+  .refine(({ compute, compute_priority }) => (compute === undefined) !== (compute_priority === undefined), {
+    message: "say either compute or compute_priority",
+  });
+export type ChangeComputeRequest = z.infer<typeof ChangeComputeRequest>;
+
+/** Body of `POST /v2/sessions/:id/status`. */
+export const StatusRequest = z.looseObject({
+  status: z.string().max(64),
+  end_reason: z.string().max(256).optional(),
+});
+
+/** Answer of pause, resume, compute and change-compute. */
+export const SessionMoved = z
+  .looseObject({
+    session_id: z.string(),
+    status: z.string(),
+    provider: z.string(),
+    compute_id: z.string().nullable(),
+    sandbox_id: z.string().nullable(),
+    paused: z.boolean(),
+    carried: z
+      .looseObject({
+        tree_hash: z.string(),
+        files: z.number().int(),
+        bytes_total: z.number(),
+        bytes_sent: z.number(),
+        left_behind: z.array(z.string()),
+      })
+      .nullable()
+      .optional(),
+    routing: Routing.optional(),
+    attempts: z.array(Attempt).optional(),
+    warnings: z.array(z.string()).optional(),
+  })
+  .meta({ id: "SessionMoved" });
+export type SessionMoved = z.infer<typeof SessionMoved>;

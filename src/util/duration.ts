@@ -1,8 +1,8 @@
-const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
-/** Reads a time such as `30`, `300ms`, `30s`, `5m` or `1h`, in milliseconds; undefined when it is none. */
+/** Reads a time such as `30`, `300ms`, `30s`, `5m`, `1h` or `7d`, in milliseconds; undefined when it is none. */
 export function durationMs(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
   return match ? Number(match[1]) * UNIT_MS[(match[2] ?? "s") as keyof typeof UNIT_MS] : undefined;
 }
 

@@ -36,7 +36,7 @@ export class Sandboxes {
 
   /** Makes a sandbox on the named compute or provider, else on the first of the account's own machines that is ready. */
   async create(accountId: string, request: NewSandboxRequest, signal: AbortSignal): Promise<SandboxAnswer> {
-    const { provider: _, compute_id: __, ...rest } = request;
+    const { provider: _, compute_id: __, sandbox_id: ___, ...rest } = request;
     const compute = await this.#choose(accountId, request);
     const adapter = this.#adapter(compute.provider);
     const record = await adapter.createSandbox(rest, {

@@ -20,12 +20,14 @@ import { homePages } from "./pages/home.js";
 import { pageHeaders } from "./pages/layout.js";
 import { signinPages } from "./pages/signin.js";
 import { STYLE } from "./pages/style.js";
+import { accountLimitRoutes } from "./routes/account-limits.js";
 import { accountProviderRoutes } from "./routes/account-providers.js";
 import { accountRunRoutes } from "./routes/account-runs.js";
 import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { keyRoutes } from "./routes/keys.js";
 import { providerRoutes } from "./routes/providers.js";
+import { routingRoutes } from "./routes/routing.js";
 import { sandboxRoutes } from "./routes/sandbox.js";
 import { sessionRoutes } from "./routes/sessions.js";
 
@@ -72,6 +74,8 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));
     app.route(`${base}/account/providers`, accountProviderRoutes(deps));
+    app.route(`${base}/account`, accountLimitRoutes(deps));
+    app.route(`${base}/routing`, routingRoutes(deps));
   }
   app.route("/v2/auth", keyRoutes(deps));
   app.use("/sandbox/*", authenticate(deps));

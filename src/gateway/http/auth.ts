@@ -48,6 +48,11 @@ export function requireScope(...wanted: Scope[]): MiddlewareHandler<{ Variables:
   };
 }
 
+/** Who asks, for the ledger of what keeps a session awake: a token's id, or the page, or this machine. */
+export function callerOf({ var: { principal } }: { var: { principal: Principal } }): string {
+  return principal.tokenId ?? "page";
+}
+
 /** Whether scopes include another, directly or because a wider one contains it. */
 export function has(scopes: ReadonlySet<Scope>, wanted: Scope): boolean {
   if (scopes.has(wanted)) return true;

@@ -21,6 +21,7 @@ export class Activity {
   readonly #now: () => number;
   readonly #logger: Logger;
   readonly #noted = new Map<string, Noted>();
+  readonly #lastAt = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -39,15 +40,18 @@ export class Activity {
       noted.lastAt = at;
       noted.count++;
     } else this.#noted.set(key, { sessionId, kind, caller, firstAt: at, lastAt: at, count: 1 });
+    this.touch(sessionId);
+  }
+
+  /** A session was in use until now: what had begun in it before is over. */
+  touch(sessionId: string): void {
+    this.#lastAt.set(sessionId, this.#now());
     this.#timer ??= setTimeout(() => void this.flush(), FLUSH_MS).unref();
   }
 
   /** When something last happened in a session, as far as it is not in the database yet. */
   lastNoted(sessionId: string): number | undefined {
-    let last: number | undefined;
-    for (const noted of this.#noted.values())
-      if (noted.sessionId === sessionId) last = Math.max(last ?? 0, noted.lastAt);
-    return last;
+    return this.#lastAt.get(sessionId);
   }
 
   /** All that has moved a session's clock, latest first. */
@@ -66,38 +70,47 @@ export class Activity {
   flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const noted = [...this.#noted.values()];
+    const [noted, lastAt] = [[...this.#noted.values()], [...this.#lastAt]];
     this.#noted.clear();
-    if (noted.length > 0) this.#writing = this.#writing.then(() => this.#write(noted));
+    if (lastAt.length > 0) this.#writing = this.#writing.then(() => this.#write(noted, lastAt));
     return this.#writing;
   }
 
-  async #write(noted: readonly Noted[]): Promise<void> {
-    for (const { sessionId, kind, caller, firstAt, lastAt, count } of noted) {
-      try {
-        const updated = await this.#db
-          .updateTable("sessions")
-          .set({
-            last_active_at: sql<number>`case when coalesce(last_active_at, 0) < ${lastAt} then ${lastAt} else last_active_at end`,
-          })
-          .where("id", "=", sessionId)
-          .returning("id")
-          .executeTakeFirst();
-        // A session that was purged meanwhile has no record to write to.
-        if (!updated) continue;
+  async #write(noted: readonly Noted[], lastAt: readonly [sessionId: string, at: number][]): Promise<void> {
+    try {
+      for (const [sessionId, at] of lastAt) {
         await this.#db
-          .insertInto("session_activity")
-          .values({ session_id: sessionId, kind, caller, first_at: firstAt, last_at: lastAt, count })
-          .onConflict((conflict) =>
-            conflict.columns(["session_id", "kind", "caller"]).doUpdateSet({
-              last_at: lastAt,
-              count: sql<number>`session_activity.count + ${count}`,
-            }),
-          )
+          .updateTable("sessions")
+          .set({ last_active_at: at })
+          .where("id", "=", sessionId)
+          .where(({ eb, or }) => or([eb("last_active_at", "is", null), eb("last_active_at", "<", at)]))
           .execute();
-      } catch (error) {
-        this.#logger.warn({ err: error, session_id: sessionId }, "activity could not be written");
+        // Written: from now on the row says it.
+        if (this.#lastAt.get(sessionId) === at) this.#lastAt.delete(sessionId);
       }
+      for (const one of noted) await this.#add(one);
+    } catch (error) {
+      this.#logger.warn({ err: error }, "activity could not be written");
     }
+  }
+
+  async #add({ sessionId, kind, caller, firstAt, lastAt, count }: Noted): Promise<void> {
+    // A session that was purged meanwhile has no ledger.
+    const there = await this.#db
+      .selectFrom("sessions")
+      .select("id")
+      .where("id", "=", sessionId)
+      .executeTakeFirst();
+    if (!there) return;
+    await this.#db
+      .insertInto("session_activity")
+      .values({ session_id: sessionId, kind, caller, first_at: firstAt, last_at: lastAt, count })
+      .onConflict((conflict) =>
+        conflict.columns(["session_id", "kind", "caller"]).doUpdateSet({
+          last_at: lastAt,
+          count: sql<number>`session_activity.count + ${count}`,
+        }),
+      )
+      .execute();
   }
 }

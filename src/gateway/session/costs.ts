@@ -97,8 +97,10 @@ export class Costs {
     await this.#deps.db.deleteFrom("compute_uses").where("id", "=", useId).execute();
   }
 
-  /** Ends what a session still uses. Its cost is on the session's row then. */
-  async ended(sessionId: string): Promise<void> {
+  /**
+   * Ends what a session still uses: all of it, or only one sandbox, or all but one. Its cost is on the session's row then.
+   */
+  async ended(sessionId: string, which: { only?: string; except?: string } = {}): Promise<void> {
     const { db, now, costOf } = this.#deps;
     await db.transaction().execute(async (tx) => {
       const open = await tx
@@ -108,7 +110,9 @@ export class Costs {
         .where("ended_at", "is", null)
         .execute();
       for (const use of open) {
-        const cost = costOf(use.provider, secondsOf(use, now()));
+        if (which.only !== undefined && use.sandbox_id !== which.only) continue;
+        if (which.except !== undefined && use.sandbox_id === which.except) continue;
+        const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
         const ended = await tx
           .updateTable("compute_uses")
           .set({ ended_at: now(), cost_usd: cost })
@@ -119,11 +123,18 @@ export class Costs {
         if (!ended) continue;
         await tx
           .updateTable("sessions")
-          .set(({ eb }) => ({ cost_usd: eb("cost_usd", "+", cost), cost_since: null }))
+          .set(({ eb }) => ({ cost_usd: eb("cost_usd", "+", cost) }))
           .where("id", "=", sessionId)
           .execute();
       }
+      if (which.only === undefined)
+        await tx.updateTable("sessions").set({ cost_since: null }).where("id", "=", sessionId).execute();
     });
+  }
+
+  /** What a provider charges for so many seconds. */
+  priceOf(provider: string, seconds: number): number {
+    return this.#deps.costOf(provider, seconds);
   }
 
   /** What a session has cost so far. */

@@ -15,6 +15,17 @@ export class LiveRuns {
   readonly #callers = new Map<string, Set<LiveRun>>();
   /** Runs under way, by session: those with a caller and those in the background. */
   readonly #running = new Map<string, Set<string>>();
+  readonly #onQuiet: (sessionId: string) => void;
+
+  /** `onQuiet` is told when nothing runs in a session any more. */
+  constructor(onQuiet: (sessionId: string) => void = () => {}) {
+    this.#onQuiet = onQuiet;
+  }
+
+  /** The runs of a session that are under way. */
+  runsOf(sessionId: string): string[] {
+    return [...(this.#running.get(sessionId) ?? [])];
+  }
 
   /** The sessions in which something runs now. */
   get sessions(): ReadonlySet<string> {
@@ -70,6 +81,8 @@ export class LiveRuns {
     if (this.#callers.has(runId)) return;
     const runs = this.#running.get(sessionId);
     runs?.delete(runId);
-    if (runs?.size === 0) this.#running.delete(sessionId);
+    if (runs?.size !== 0) return;
+    this.#running.delete(sessionId);
+    this.#onQuiet(sessionId);
   }
 }

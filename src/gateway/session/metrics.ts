@@ -3,7 +3,12 @@ import { engagement } from "./engagement.js";
 import type { Session } from "./session-record.js";
 
 /** What the session's row measured so far, as the metrics object. `uptimePercent` is its compute's. */
-export function sessionMetrics(row: Session, uptimePercent: number | null, now: number): SessionMetrics {
+export function sessionMetrics(
+  row: Session,
+  uptimePercent: number | null,
+  costUsd: number,
+  now: number,
+): SessionMetrics {
   const runs = row.exec_count + row.stream_count;
   const { score, label } = engagement({
     runs,
@@ -20,8 +25,7 @@ export function sessionMetrics(row: Session, uptimePercent: number | null, now: 
     total_stream_count: row.stream_count,
     interaction_count: row.interaction_count,
     session_length_ms: (row.ended_at ?? now) - row.created_at,
-    // One's own machine costs nothing; there is no other provider to pay yet.
-    cost_estimate_usd: 0,
+    cost_estimate_usd: costUsd,
     uptime_percent: uptimePercent,
     predicted_startup_ms: row.predicted_startup_ms,
     engagement_score: score,

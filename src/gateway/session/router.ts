@@ -1,6 +1,6 @@
 import type { Compute } from "../../protocol/computes.js";
-import type { Estimates, Refusal, RoutingDecision, ScoreTerm } from "../../protocol/routing.js";
-import type { Routing } from "../../protocol/sessions.js";
+import type { Estimates, Refusal, Routing, RoutingDecision, ScoreTerm } from "../../protocol/routing.js";
+
 import type { ProviderProfile } from "../compute/profile.js";
 import type { Breaker } from "./breaker.js";
 import { type CanaryLedger, canaryChoice } from "./canary.js";

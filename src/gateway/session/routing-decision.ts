@@ -1,11 +1,12 @@
 import {
   type DecisionCandidate,
   MAX_DECISION_CANDIDATES,
+  type Routing,
   type RoutingDecision,
   SCORE_TERMS,
   type TermScore,
 } from "../../protocol/routing.js";
-import type { Routing } from "../../protocol/sessions.js";
+
 import type { CanaryChoice } from "./canary.js";
 import type { Candidate } from "./router.js";
 import { WEIGHTS } from "./score.js";

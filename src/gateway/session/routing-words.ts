@@ -1,5 +1,5 @@
-import type { Estimates } from "../../protocol/routing.js";
-import type { Routing } from "../../protocol/sessions.js";
+import type { Estimates, Routing } from "../../protocol/routing.js";
+
 import { type Breaker, heldWords } from "./breaker.js";
 import type { CanaryChoice } from "./canary.js";
 import type { Contender } from "./contender.js";

@@ -1,9 +1,14 @@
 import { CerverError } from "../../protocol/errors.js";
 
-/** Why nobody waits any longer for runs of a session that is closed while its machine is away. */
+/** Why nobody waits any longer for runs of a session that is closed while its machine is away, or that has lost its compute. */
 export class SessionClosed extends CerverError {
-  constructor() {
-    super("session_ended", "The session was closed while this ran, so the run was cancelled.");
+  constructor(readonly reason = "session_closed") {
+    super(
+      "session_ended",
+      reason === "session_closed"
+        ? "The session was closed while this ran, so the run was cancelled."
+        : `The session's compute was taken away while this ran (${reason.replaceAll("_", " ")}), so the run was cancelled.`,
+    );
   }
 }
 

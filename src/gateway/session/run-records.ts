@@ -112,6 +112,16 @@ export class RunRecords {
       .execute();
   }
 
+  /** Runs of a session whose end is not known. */
+  openIn(sessionId: string): Promise<StoredRun[]> {
+    return this.#db
+      .selectFrom("runs")
+      .selectAll()
+      .where("session_id", "=", sessionId)
+      .where("ended_at", "is", null)
+      .execute();
+  }
+
   /** A run that never began is about to. */
   async reopen(runId: string): Promise<void> {
     await this.#db

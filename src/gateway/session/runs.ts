@@ -55,6 +55,8 @@ export interface RunsDeps {
   records: RunRecords;
   /** How long a caller is kept waiting for a machine whose link broke. */
   graceMs: number;
+  /** Told when nothing runs in a session any more. */
+  onQuiet: (sessionId: string) => void;
   logger: Logger;
 }
 
@@ -81,12 +83,13 @@ interface Target {
 /** Runs work in sessions, and sees to it that the end of each run gets on the record, and only its true end. */
 export class Runs {
   readonly #deps: RunsDeps;
-  readonly #live = new LiveRuns();
+  readonly #live: LiveRuns;
   readonly #settlement: RunSettlement;
   #stopping = false;
 
   constructor(deps: RunsDeps) {
     this.#deps = deps;
+    this.#live = new LiveRuns(deps.onQuiet);
     this.#settlement = new RunSettlement({ ...deps, live: this.#live });
   }
 
@@ -113,6 +116,29 @@ export class Runs {
       if (reachable && this.#settlement.durable(run.session)) continue;
       run.abort.abort(new SessionClosed());
     }
+  }
+
+  /** The runs of a session that are under way. */
+  runsOf(sessionId: string): string[] {
+    return this.#live.runsOf(sessionId);
+  }
+
+  /** Ends every run of a session whose compute is about to be taken away, and waits until they have ended. */
+  async endAll(session: Session, reason: string): Promise<void> {
+    const durable = this.#settlement.durable(session);
+    if (!durable || !this.#deps.computes.isOnline(session.compute_id!)) {
+      for (const run of this.#live.callersOf(session.id)) run.abort.abort(new SessionClosed(reason));
+      for (const row of await this.#deps.records.openIn(session.id))
+        await this.#deps.records.wantCancel(row.id, reason);
+      return;
+    }
+    await this.#deps.records.recorded(session.id);
+    await Promise.all(
+      (await this.#deps.records.openIn(session.id)).map(async (row) => {
+        await this.#deps.records.wantCancel(row.id, reason);
+        await this.#settlement.cancelWanted(refOf(row), durable);
+      }),
+    );
   }
 
   /** Puts a run on the record before anything of it is sent. What could never run is refused, and leaves nothing there. */
@@ -575,7 +601,8 @@ export class Runs {
     const closed = run.abort.signal.reason instanceof SessionClosed;
     // The machine ends a foreground run that nobody follows any more; others may follow this one still.
     if (run.request.background || this.#stopping || (run.mayComeBack && !closed)) return error;
-    const reason = closed ? "session_closed" : "cancelled";
+    const { reason: why } = run.abort.signal;
+    const reason = why instanceof SessionClosed ? why.reason : "cancelled";
     if (!durable) {
       const outcome = unknownOutcome("cancelled", Date.now() - run.startedAt);
       await records.end(run, { ...outcome, status: "cancelled", endReason: reason, openMs: null });
@@ -599,6 +626,11 @@ export class Runs {
     if (session.ended_at !== null && use === "run") {
       throw new CerverError("session_ended", `Session ${session.id} has ended, so nothing can run in it.`, {
         hint: "Create a new one with POST /v2/sessions. Its transcript can still be read.",
+      });
+    }
+    if (session.paused_at !== null && use === "run") {
+      throw new CerverError("conflict", `Session ${session.id} rests, so nothing can run in it.`, {
+        hint: `Wake it first: POST /v2/sessions/${session.id}/resume, or \`cerver resume ${session.id}\`.`,
       });
     }
     const provider = this.#deps.providers.get(session.provider as SandboxRecord["provider"]);

@@ -1,9 +1,10 @@
 import type { Selectable } from "kysely";
 import type { SessionMetrics } from "../../protocol/metrics.js";
+import type { Attempt, Routing } from "../../protocol/routing.js";
 import type {
   CreatedSession,
+  Labels,
   Metadata,
-  Routing,
   SessionRecord,
   SessionStatus,
   SessionSummary,
@@ -16,6 +17,7 @@ export type Session = Selectable<SessionRow>;
 
 /** The answer of `POST /v2/sessions`. */
 export function toCreated(session: Session, metrics: SessionMetrics, warnings: string[]): CreatedSession {
+  const attempts = JSON.parse(session.attempts_json ?? "[]") as Attempt[];
   return {
     session_id: session.id,
     session_name: session.name,
@@ -25,6 +27,7 @@ export function toCreated(session: Session, metrics: SessionMetrics, warnings: s
     sandbox_id: session.sandbox_id,
     metrics,
     routing: JSON.parse(session.routing_json) as Routing,
+    ...(attempts.length > 1 && { attempts }),
     ...(warnings.length > 0 && { warnings }),
   };
 }
@@ -43,6 +46,7 @@ export function toSummary(session: Session, status: SessionStatus): SessionSumma
     task: session.task,
     harness: session.harness,
     metadata: JSON.parse(session.metadata_json) as Metadata,
+    ...(session.labels_json && { labels: JSON.parse(session.labels_json) as Labels }),
     messageCount: session.entry_count,
   };
 }
@@ -58,6 +62,9 @@ export function toRecord(
     ...toSummary(session, status),
     sandboxId: session.sandbox_id,
     endReason: session.end_reason,
+    ...(session.parent_id && { parentSessionId: session.parent_id }),
+    ...(session.paused_at !== null && { pausedAt: new Date(session.paused_at).toISOString() }),
+    ...(session.deadline_at !== null && { deadlineAt: new Date(session.deadline_at).toISOString() }),
     metrics,
     routing: JSON.parse(session.routing_json) as Routing,
     transcript,

@@ -1,51 +1,64 @@
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { SessionMetrics } from "../../protocol/metrics.js";
-import type { ProviderName } from "../../protocol/providers.js";
+import { canonicalProvider } from "../../protocol/providers.js";
+import type {
+  Attempt,
+  ReplayReport,
+  Routing,
+  RoutingDecision,
+  RoutingMode,
+  SessionRouting,
+} from "../../protocol/routing.js";
 import {
   type CreatedSession,
   type CreateSessionRequest,
   canonicalStatus,
+  type Labels,
   type ListSessionsQuery,
   type Metadata,
   PatchSessionRequest,
-  type Routing,
   type SessionList,
   type SessionRecord,
   type SessionStatus,
   type TranscriptQuery,
   unknownCreateFields,
 } from "../../protocol/sessions.js";
+import { durationMs } from "../../util/duration.js";
 import type { Logger } from "../../util/logger.js";
+import type { CloudProviders } from "../compute/cloud-providers.js";
 import type { Computes } from "../compute/computes.js";
-import type { SandboxRecord } from "../compute/contract.js";
-import type { ProviderProfile } from "../compute/profile.js";
+import { costUsd, type ProviderProfile } from "../compute/profile.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database } from "../store/schema.js";
+import { Activity } from "./activity.js";
+import { type CostOf, Costs } from "./costs.js";
+import { Housekeeping } from "./housekeeping.js";
 import { IdempotencyKeys } from "./idempotency.js";
-import { GENERAL, type Measurements, withObserved } from "./measurements.js";
-import { round, sessionMetrics } from "./metrics.js";
-import { noCompute } from "./recommendation.js";
-import { type RouterInput, route } from "./router.js";
+import { Lifecycle } from "./lifecycle.js";
+import { sessionMetrics } from "./metrics.js";
+import { Orphans } from "./orphans.js";
+import { lifetimeMs, type Provisioned, Provisioning } from "./provisioning.js";
+import { replay } from "./replay.js";
+import { RoutingMemory } from "./routing-memory.js";
 import { RunRecords } from "./run-records.js";
 import { Runs } from "./runs.js";
 import { decodeCursor, encodeCursor } from "./session-cursor.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
+import { SessionSandboxes } from "./session-sandbox.js";
+import { wantedTags, writeTags } from "./session-tags.js";
 import { Transcripts } from "./transcripts.js";
 
-/** How long a compute may take to make a sandbox. */
-const PROVISION_TIMEOUT_MS = 60_000;
-/** How long the end of a session waits for the compute to end the sandbox. */
-const CLOSE_TIMEOUT_MS = 15_000;
 /** How long a session that somebody works in is not read again, and how many such sessions are kept. */
 const OPENED_MS = 5_000;
 const MAX_OPENED = 10_000;
-/** From how many of the account's newest sessions startup times are learnt. */
-const STARTUP_SAMPLE = 200;
+/** How many sessions a replay looks at. */
+const MAX_REPLAYED = 5_000;
 
 export interface SessionsDeps {
   db: Database;
   computes: Computes;
+  clouds: CloudProviders;
   providers: ProviderRegistry;
   catalog: readonly ProviderProfile[];
   /** The address to put into commands that people paste. */
@@ -54,6 +67,8 @@ export interface SessionsDeps {
   runGraceMs: number;
   logger: Logger;
   now?: () => number;
+  /** How often deadlines and idle clocks are looked at. */
+  lookMs?: number | undefined;
 }
 
 /** The session layer: apps create sessions, work in them, read them and end them. */
@@ -62,36 +77,85 @@ export class Sessions {
   readonly records: RunRecords;
   readonly runs: Runs;
   readonly keys: IdempotencyKeys;
-  readonly #deps: Required<SessionsDeps>;
+  readonly costs: Costs;
+  readonly activity: Activity;
+  readonly life: Lifecycle;
+  readonly provisioning: Provisioning;
+  readonly housekeeping: Housekeeping;
+  readonly orphans: Orphans;
+  readonly sandboxes: SessionSandboxes;
+  readonly memory: RoutingMemory;
+  readonly #deps: Omit<Required<SessionsDeps>, "lookMs">;
   readonly #opened = new Map<string, { session: Session; until: number }>();
   #closes = 0;
 
-  constructor(deps: SessionsDeps) {
-    this.#deps = { now: Date.now, ...deps };
-    this.transcripts = new Transcripts(this.#deps);
-    this.records = new RunRecords({ ...this.#deps, transcripts: this.transcripts });
-    this.runs = new Runs({ ...this.#deps, records: this.records, graceMs: this.#deps.runGraceMs });
-    this.keys = new IdempotencyKeys(this.#deps);
+  constructor({ lookMs, ...given }: SessionsDeps) {
+    const deps = { now: Date.now, ...given };
+    this.#deps = deps;
+    this.transcripts = new Transcripts(deps);
+    this.records = new RunRecords({ ...deps, transcripts: this.transcripts });
+    this.activity = new Activity(deps);
+    this.runs = new Runs({
+      ...deps,
+      records: this.records,
+      graceMs: deps.runGraceMs,
+      onQuiet: (id) => this.activity.touch(id),
+    });
+    this.keys = new IdempotencyKeys(deps);
+    this.costs = new Costs({ ...deps, costOf: costsOf(deps.catalog) });
+    this.memory = new RoutingMemory(deps);
+    this.orphans = new Orphans(deps);
+    this.sandboxes = new SessionSandboxes({ ...deps, orphans: this.orphans });
+    this.provisioning = new Provisioning({
+      ...deps,
+      memory: this.memory,
+      costs: this.costs,
+      orphans: this.orphans,
+    });
+    this.life = new Lifecycle({ ...deps, ...this.#parts(), onChange: (id) => this.#forget(id) });
+    this.housekeeping = new Housekeeping({
+      ...deps,
+      ...this.#parts(),
+      life: this.life,
+      close: (session, reason) => this.close(session, reason),
+      lookMs,
+    });
+  }
+
+  #parts() {
+    const { transcripts, runs, costs, activity, provisioning, orphans, sandboxes } = this;
+    return { transcripts, runs, costs, activity, provisioning, orphans, sandboxes };
+  }
+
+  /** Writes what is on its way to the database, and stops looking after sessions. */
+  async stop(): Promise<void> {
+    await this.housekeeping.stop();
+    await this.records.recorded();
+    await this.activity.flush();
+    await this.memory.flush();
   }
 
   /**
    * Binds a new session to a compute, or to none when the request says so.
    *
-   * Fails with `no_compute` and a recommendation report when nothing fits, and leaves no sandbox behind when it fails
-   * later.
+   * Fails with `no_compute` and a recommendation report when nothing fits, with `spend_limit` when the account may not
+   * spend so much, and leaves no sandbox behind when it fails later.
    */
   async create(
     accountId: string,
     request: CreateSessionRequest,
     signal: AbortSignal,
+    parentId: string | null = null,
   ): Promise<CreatedSession> {
     const createdAt = this.#deps.now();
     const id = newId("sess", createdAt);
-    const bound = wantsNoCompute(request)
-      ? { ...TRANSCRIPT_ONLY }
-      : await this.#bind(accountId, id, request, signal);
-    const { metadata = {}, ...kept } = request;
+    const { metadata = {}, labels = {}, ...kept } = request;
+    const made: Provisioned | undefined = wantsNoCompute(request)
+      ? undefined
+      : await this.provisioning.provision({ accountId, sessionId: id, request, metadata, signal });
+    const boundAt = this.#deps.now();
     const visible = withoutEnvValues(metadata);
+    const lifeMs = made ? lifetimeMs(request, made.computeId) : null;
     const row = {
       id,
       account_id: accountId,
@@ -104,29 +168,61 @@ export class Sessions {
       harness: request.harness ?? null,
       source: typeof metadata.source === "string" ? metadata.source : null,
       metadata_json: JSON.stringify(visible),
+      labels_json: JSON.stringify(labels),
+      parent_id: parentId,
       request_json: JSON.stringify(kept),
-      routing_json: JSON.stringify(bound.routing),
-      provider: bound.provider,
-      compute_id: bound.computeId,
-      sandbox_id: bound.sandboxId,
-      provision_time_ms: bound.provisionTimeMs,
-      predicted_startup_ms: bound.predictedStartupMs,
+      routing_json: JSON.stringify(made?.routing ?? TRANSCRIPT_ONLY),
+      decision_json: made ? JSON.stringify(made.decision) : null,
+      attempts_json: made ? JSON.stringify(made.attempts) : null,
+      provider: made?.provider ?? "none",
+      compute_id: made?.computeId ?? null,
+      sandbox_id: made?.sandboxId ?? null,
+      provision_time_ms: made?.provisionTimeMs ?? null,
+      predicted_startup_ms: made?.predictedStartupMs ?? null,
       first_exec_at: null,
       last_exec_latency_ms: null,
+      deadline_at: lifeMs === null ? null : boundAt + lifeMs,
+      idle_timeout_ms:
+        request.idle_timeout_minutes === undefined ? null : request.idle_timeout_minutes * 60_000,
+      last_active_at: createdAt,
+      max_cost_usd: request.policy?.max_cost_usd ?? null,
+      cost_since: made ? boundAt : null,
       created_at: createdAt,
       updated_at: createdAt,
       ended_at: null,
     };
-    const session = await this.#deps.db
-      .insertInto("sessions")
-      .values(row)
-      .returningAll()
-      .executeTakeFirstOrThrow()
-      .catch(async (error: unknown) => {
-        if (bound.computeId !== null) await this.#endSandbox(accountId, bound);
-        throw error;
+    try {
+      const session = await this.#deps.db.transaction().execute(async (tx) => {
+        const inserted = await tx.insertInto("sessions").values(row).returningAll().executeTakeFirstOrThrow();
+        await writeTags(tx, inserted, labels, visible);
+        return inserted;
       });
-    return toCreated(session, this.#metrics(session), warningsFor(request));
+      return toCreated(session, this.#metrics(session), warningsFor(request));
+    } catch (error) {
+      if (made) {
+        await this.costs.ended(id);
+        await this.sandboxes.end({ ...row, compute_id: made.computeId, sandbox_id: made.sandboxId });
+      }
+      throw error;
+    }
+  }
+
+  /** A session beside another one, on a compute of its own: what the request leaves out is as in the parent. */
+  async spawn(parent: Session, request: CreateSessionRequest, signal: AbortSignal): Promise<CreatedSession> {
+    const asked = JSON.parse(parent.request_json) as CreateSessionRequest;
+    const metadata = { ...(JSON.parse(parent.metadata_json) as Metadata), ...request.metadata };
+    // Values of variables are not kept, so they cannot be handed on.
+    const { env: _, ...inherited } = metadata;
+    return this.create(
+      parent.account_id,
+      {
+        ...asked,
+        ...request,
+        metadata: { ...inherited, ...(request.metadata?.env ? { env: request.metadata.env } : {}) },
+      },
+      signal,
+      parent.id,
+    );
   }
 
   /** The session with this id if this account owns it, with all that has happened in it. */
@@ -169,7 +265,11 @@ export class Sessions {
   }
 
   /** A page of the account's sessions, newest first, without their transcripts. */
-  async list(accountId: string, { limit, status, source, cursor }: ListSessionsQuery): Promise<SessionList> {
+  async list(
+    accountId: string,
+    { limit, status, source, provider, label, cursor }: ListSessionsQuery,
+    metadata: Record<string, string> = {},
+  ): Promise<SessionList> {
     await this.records.recorded();
     let query = this.#deps.db
       .selectFrom("sessions")
@@ -179,6 +279,17 @@ export class Sessions {
       .orderBy("id", "desc")
       .limit(limit + 1);
     if (source !== undefined) query = query.where("source", "=", source);
+    if (provider !== undefined) query = query.where("provider", "=", canonicalProvider(provider));
+    for (const [name, value] of wantedTags(label, metadata)) {
+      query = query.where("id", "in", (eb) =>
+        eb
+          .selectFrom("session_tags")
+          .select("session_id")
+          .where("account_id", "=", accountId)
+          .where("name", "=", name)
+          .where("value", "=", value),
+      );
+    }
     if (status !== undefined) {
       const wanted = canonicalStatus(status);
       if (!wanted) {
@@ -212,27 +323,87 @@ export class Sessions {
     return toRecord(session, this.#status(session), this.#metrics(session), transcript);
   }
 
+  /** What another policy would have chosen for the account's sessions of late, and what that would have cost. */
+  async replay(accountId: string, policy: RoutingMode, since: string): Promise<ReplayReport> {
+    const rows = await this.#deps.db
+      .selectFrom("sessions")
+      .selectAll()
+      .where("account_id", "=", accountId)
+      .where("decision_json", "is not", null)
+      .where("created_at", ">=", this.#deps.now() - durationMs(since)!)
+      .orderBy("created_at", "desc")
+      .limit(MAX_REPLAYED)
+      .execute();
+    const recorded = rows.map((row) => ({
+      decision: JSON.parse(row.decision_json!) as RoutingDecision,
+      sessionId: row.id,
+      actual: { startupMs: row.provision_time_ms ?? undefined, costUsd: this.costs.soFar(row) },
+    }));
+    return replay(recorded, policy);
+  }
+
   metrics(session: Session): SessionMetrics {
     return this.#metrics(session);
   }
 
-  /** Merges into the metadata, key by key. */
-  async patchMetadata(session: Session, metadata: Metadata): Promise<Metadata> {
+  /** Merges into the metadata and the labels, key by key. */
+  async patch(session: Session, given: PatchSession): Promise<Required<PatchSession>> {
     const merged: Metadata = {
       ...(JSON.parse(session.metadata_json) as Metadata),
-      ...withoutEnvValues(metadata),
+      ...withoutEnvValues(given.metadata),
     };
-    const checked = PatchSessionRequest.parse({ metadata: merged }).metadata;
+    const { metadata, labels = {} } = PatchSessionRequest.parse({
+      metadata: merged,
+      labels: { ...(JSON.parse(session.labels_json ?? "{}") as Labels), ...given.labels },
+    });
+    await this.#deps.db.transaction().execute(async (tx) => {
+      await tx
+        .updateTable("sessions")
+        .set({
+          metadata_json: JSON.stringify(metadata),
+          labels_json: JSON.stringify(labels),
+          source: typeof metadata.source === "string" ? metadata.source : null,
+          updated_at: this.#deps.now(),
+        })
+        .where("id", "=", session.id)
+        .execute();
+      await writeTags(tx, session, labels, metadata);
+    });
+    return { metadata, labels };
+  }
+
+  /** An edge of the life of a session that somebody else tells of, in any word that was ever used for one. */
+  async setStatus(session: Session, word: string, endReason: string | undefined): Promise<void> {
+    const status = word === "completed" ? "ready" : canonicalStatus(word);
+    if (!status) {
+      throw new CerverError("invalid_request", `status: "${word}" is not a status of a session.`, {
+        hint: "Use ready, running, failed or ended.",
+      });
+    }
+    if (status === "ended") return this.close(session, endReason ?? word);
+    if (session.ended_at !== null) return;
     await this.#deps.db
       .updateTable("sessions")
       .set({
-        metadata_json: JSON.stringify(checked),
-        source: typeof checked.source === "string" ? checked.source : null,
+        // Whether something runs is known here.
+        status: status === "failed" ? "failed" : "ready",
+        ...(endReason !== undefined && { end_reason: endReason }),
         updated_at: this.#deps.now(),
       })
       .where("id", "=", session.id)
+      .where("ended_at", "is", null)
       .execute();
-    return checked;
+  }
+
+  /** How a session came by its compute. */
+  routing(session: Session): SessionRouting {
+    return {
+      session_id: session.id,
+      routing: JSON.parse(session.routing_json) as Routing,
+      attempts: JSON.parse(session.attempts_json ?? "[]") as Attempt[],
+      decision:
+        session.decision_json === null ? null : (JSON.parse(session.decision_json) as RoutingDecision),
+    };
   }
 
   /** Counts a turn of a user, for the engagement of the session. */
@@ -258,12 +429,8 @@ export class Sessions {
       .execute();
     this.#forget(session.id);
     this.runs.closeAll(session.id);
-    if (session.compute_id === null || session.sandbox_id === null) return;
-    await this.#endSandbox(session.account_id, {
-      provider: session.provider,
-      computeId: session.compute_id,
-      sandboxId: session.sandbox_id,
-    });
+    await this.costs.ended(session.id);
+    await this.sandboxes.end(session);
   }
 
   /** Removes a session and its transcript for good. */
@@ -271,99 +438,6 @@ export class Sessions {
     await this.close(session, "purged");
     await this.#deps.db.deleteFrom("sessions").where("id", "=", session.id).execute();
     this.#forget(session.id);
-  }
-
-  async #bind(accountId: string, sessionId: string, request: CreateSessionRequest, signal: AbortSignal) {
-    const input: RouterInput = {
-      request,
-      computes: await this.#deps.computes.list(accountId),
-      catalog: this.#deps.catalog,
-      access: new Map(
-        this.#deps.catalog.map(({ provider }) => [
-          provider,
-          { adapter: this.#deps.providers.has(provider), credentials: false },
-        ]),
-      ),
-      activeRuns: new Map(),
-      measurements: await this.#measurements(accountId),
-      breakers: new Map(),
-      canaries: { creates: 0, canaries: 0 },
-      now: this.#deps.now(),
-      chance: Math.random(),
-    };
-    const result = route(input);
-    if (!result.chosen?.compute_id) throw noCompute(result, input, this.#deps.gatewayUrl());
-    const { chosen, routing, predictedStartupMs } = result;
-    const computeId = result.chosen.compute_id;
-    const provider = this.#deps.providers.get(chosen.provider as ProviderName);
-    if (!provider) throw new Error(`the router chose ${chosen.provider}, which has no adapter`);
-    const began = performance.now();
-    const sandbox = await provider.createSandbox(
-      {
-        engine: "shell",
-        metadata: { ...request.metadata, cerver_session_id: sessionId },
-      },
-      {
-        accountId,
-        computeId,
-        signal: AbortSignal.any([signal, AbortSignal.timeout(PROVISION_TIMEOUT_MS)]),
-        credentials: {},
-      },
-    );
-    return {
-      provider: chosen.provider,
-      computeId,
-      sandboxId: sandbox.sandboxId,
-      provisionTimeMs: round(performance.now() - began),
-      predictedStartupMs,
-      routing,
-    };
-  }
-
-  /** What the account's newest sessions measured of their start. */
-  async #measurements(accountId: string): Promise<Measurements> {
-    const rows = await this.#deps.db
-      .selectFrom("sessions")
-      .select(["compute_id", "provider", "workload", "provision_time_ms", "created_at"])
-      .where("account_id", "=", accountId)
-      .where("compute_id", "is not", null)
-      .where("provision_time_ms", "is not", null)
-      .orderBy("created_at", "desc")
-      .orderBy("id", "desc")
-      .limit(STARTUP_SAMPLE)
-      .execute();
-    return rows.reverse().reduce<Measurements>(
-      (cells, row) =>
-        withObserved(cells, {
-          candidate: row.compute_id!,
-          provider: row.provider,
-          workload: row.workload ?? GENERAL,
-          at: row.created_at,
-          startupMs: row.provision_time_ms!,
-        }),
-      new Map(),
-    );
-  }
-
-  async #endSandbox(accountId: string, { provider: name, computeId, sandboxId }: SandboxRef): Promise<void> {
-    const provider = this.#deps.providers.get(name as ProviderName);
-    if (!provider) return;
-    const record: SandboxRecord = { sandboxId, computeId, provider: provider.providerName };
-    try {
-      const response = await provider.deleteSandbox(record, {
-        accountId,
-        computeId,
-        signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS),
-        credentials: {},
-      });
-      await response.body?.cancel();
-    } catch (error) {
-      // A compute that is away ends its sandboxes' runs itself; the session ends all the same.
-      this.#deps.logger.warn(
-        { err: error, compute_id: computeId, sandbox_id: sandboxId },
-        "sandbox not ended",
-      );
-    }
   }
 
   #status(session: Session): SessionStatus {
@@ -374,31 +448,31 @@ export class Sessions {
   #metrics(session: Session): SessionMetrics {
     const { computes, now } = this.#deps;
     const uptime = session.compute_id === null ? null : computes.presence.uptimePercent(session.compute_id);
-    return sessionMetrics(session, uptime, now());
+    return sessionMetrics(session, uptime, this.costs.soFar(session), now());
   }
 }
 
-interface SandboxRef {
-  provider: string;
-  computeId: string;
-  sandboxId: string;
-}
+type PatchSession = { metadata: Metadata; labels?: Labels | undefined };
 
-const TRANSCRIPT_ONLY = {
-  provider: "none",
-  computeId: null,
-  sandboxId: null,
-  provisionTimeMs: null,
-  predictedStartupMs: null,
-  routing: {
-    recommended_provider: null,
-    confidence: "high",
-    primary_reason: "The session keeps a transcript only, as asked for",
-    secondary_reasons: [],
-    fallback_order: [],
-    canary_run: false,
-  } satisfies Routing,
-} as const;
+const TRANSCRIPT_ONLY: Routing = {
+  recommended_provider: null,
+  confidence: "high",
+  primary_reason: "The session keeps a transcript only, as asked for",
+  secondary_reasons: [],
+  fallback_order: [],
+  canary_run: false,
+};
+
+/** What time costs at each provider, by the catalog's prices. */
+function costsOf(catalog: readonly ProviderProfile[]): CostOf {
+  const prices = new Map<string, ProviderProfile["price"]>(
+    catalog.map(({ provider, price }) => [provider, price]),
+  );
+  return (provider, seconds) => {
+    const price = prices.get(provider);
+    return price ? costUsd(price, seconds) : 0;
+  };
+}
 
 function wantsNoCompute({ compute, session_type, target_compute_id }: CreateSessionRequest): boolean {
   return compute === null || (session_type === "transcript" && !compute && !target_compute_id);

@@ -17,7 +17,7 @@ import {
 import type { OpenedStream } from "../../session/runs.js";
 import type { Session } from "../../session/session-record.js";
 import type { Sessions } from "../../session/sessions.js";
-import { type AccountVariables, requireScope } from "../auth.js";
+import { type AccountVariables, callerOf, requireScope } from "../auth.js";
 import { toNdjson } from "../ndjson.js";
 import { idempotencyKey, json, query, readBody } from "../validate.js";
 
@@ -31,10 +31,16 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
   const run = requireScope("run");
   const load = async (c: Context<{ Variables: Variables }>) =>
     sessions.open(c.var.principal.accountId, c.req.param("id") as string);
+  /** The session, which is awake for what is done in it now. */
+  const use = async (c: Context<{ Variables: Variables }>, kind: "run" | "stdin") => {
+    const session = await load(c);
+    sessions.activity.note(session.id, kind, callerOf(c));
+    return session;
+  };
 
   return new Hono<{ Variables: Variables }>()
     .post("/run", run, json(RunRequest), async (c) => {
-      const session = await load(c);
+      const session = await use(c, "run");
       const request = c.req.valid("json");
       const { signal } = c.req.raw;
       if (request.background) return begin(c, session, request, "run");
@@ -55,7 +61,7 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
       return c.json(answer);
     })
     .post("/run/stream", run, json(RunRequest), async (c) => {
-      const session = await load(c);
+      const session = await use(c, "run");
       const request = c.req.valid("json");
       const { signal } = c.req.raw;
       const key = idempotencyKey(c);
@@ -74,7 +80,9 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
       return events(c, session, stream);
     })
 
-    .post("/runs", run, json(RunRequest), async (c) => begin(c, await load(c), c.req.valid("json"), "runs"))
+    .post("/runs", run, json(RunRequest), async (c) =>
+      begin(c, await use(c, "run"), c.req.valid("json"), "runs"),
+    )
     .get("/runs", read, query(ListRunsQuery), async (c) =>
       c.json(await runs.list(await load(c), c.req.valid("query"))),
     )
@@ -98,7 +106,7 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
       );
     })
     .post("/runs/:run/stdin", run, query(StdinQuery), async (c) => {
-      const row = await records.get(await load(c), c.req.param("run"));
+      const row = await records.get(await use(c, "stdin"), c.req.param("run"));
       const { offset } = c.req.valid("query");
       return c.json((await runs.stdin(row, { bytes: await input(c), offset, close: false })) as object);
     })

@@ -1,4 +1,4 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
 import {
@@ -14,9 +14,17 @@ import {
   InputRequest,
 } from "../../../protocol/transcript.js";
 import type { Sessions } from "../../session/sessions.js";
-import { type AccountVariables, requireScope } from "../auth.js";
+import { type AccountVariables, callerOf, requireScope } from "../auth.js";
 import { idempotencyKey, json, query } from "../validate.js";
 import { runRoutes } from "./runs.js";
+import { sessionLifeRoutes } from "./session-life.js";
+
+/** The filters `metadata.KEY=VALUE` of a list. */
+function metadataOf(c: Context): Record<string, string> {
+  const found = Object.entries(c.req.query()).filter(([name]) => name.startsWith(METADATA));
+  return Object.fromEntries(found.map(([name, value]) => [name.slice(METADATA.length), value]));
+}
+const METADATA = "metadata.";
 
 const PurgeQuery = z.object({ purge: z.enum(["0", "1", "true", "false"]).optional() });
 
@@ -43,7 +51,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
       return c.json(created, 201);
     })
     .get("/", read, query(ListSessionsQuery), async (c) =>
-      c.json(await sessions.list(c.var.principal.accountId, c.req.valid("query"))),
+      c.json(await sessions.list(c.var.principal.accountId, c.req.valid("query"), metadataOf(c))),
     )
     .get("/:id", read, query(TranscriptQuery), async (c) => {
       const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
@@ -51,8 +59,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
     })
     .patch("/:id", run, json(PatchSessionRequest), async (c) => {
       const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
-      const metadata = await sessions.patchMetadata(session, c.req.valid("json").metadata);
-      return c.json({ session_id: session.id, metadata });
+      return c.json({ session_id: session.id, ...(await sessions.patch(session, c.req.valid("json"))) });
     })
     .delete("/:id", run, query(PurgeQuery), async (c) => {
       const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
@@ -76,6 +83,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
     })
 
     .route("/:id", runRoutes({ sessions }))
+    .route("/:id", sessionLifeRoutes({ sessions }))
 
     .get("/:id/transcript", read, query(TranscriptQuery), async (c) => {
       const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
@@ -85,6 +93,8 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
     .post("/:id/transcript", run, json(AppendTranscriptRequest), async (c) => {
       const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
       const { entries } = c.req.valid("json");
+      if (entries.some(({ role }) => role === "user"))
+        sessions.activity.note(session.id, "input", callerOf(c));
       const { appended, total } = await sessions.transcripts.append(session.id, entries);
       await sessions.countInteractions(
         session,
@@ -103,6 +113,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
           hint: "Create a new session with POST /v2/sessions.",
         });
       }
+      sessions.activity.note(session.id, "input", callerOf(c));
       const { appended, total } = await sessions.transcripts.append(session.id, [
         { ...c.req.valid("json"), kind: "text" },
       ]);

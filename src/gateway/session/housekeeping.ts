@@ -1,0 +1,125 @@
+import type { Logger } from "../../util/logger.js";
+import type { Database } from "../store/schema.js";
+import type { Activity } from "./activity.js";
+import type { Costs } from "./costs.js";
+import type { Lifecycle } from "./lifecycle.js";
+import type { Orphans } from "./orphans.js";
+import type { Runs } from "./runs.js";
+import type { Session } from "./session-record.js";
+import type { SessionSandboxes } from "./session-sandbox.js";
+
+/** How often deadlines, idle clocks and caps are looked at. */
+const LOOK_MS = 5_000;
+/** How often what could not be ended is tried again. */
+const ORPHANS_MS = 60_000;
+
+export interface HousekeepingDeps {
+  db: Database;
+  runs: Runs;
+  activity: Activity;
+  costs: Costs;
+  orphans: Orphans;
+  sandboxes: SessionSandboxes;
+  life: Lifecycle;
+  close: (session: Session, reason: string) => Promise<void>;
+  logger: Logger;
+  now: () => number;
+  lookMs?: number | undefined;
+}
+
+/** Ends what is over by itself: sessions at their deadline or their cap; lets those rest that nobody uses. */
+export class Housekeeping {
+  readonly #deps: HousekeepingDeps;
+  readonly #timers: NodeJS.Timeout[];
+  #looking: Promise<void> = Promise.resolve();
+
+  constructor(deps: HousekeepingDeps) {
+    this.#deps = deps;
+    this.#timers = [
+      setInterval(() => void this.look(), deps.lookMs ?? LOOK_MS).unref(),
+      setInterval(() => void this.#sweep(), ORPHANS_MS).unref(),
+    ];
+  }
+
+  async stop(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#looking;
+  }
+
+  /** Looks once. Looks never overlap. */
+  look(): Promise<void> {
+    this.#looking = this.#looking.then(() =>
+      this.#look().catch((error: unknown) =>
+        this.#deps.logger.error({ err: error }, "sessions could not be looked at"),
+      ),
+    );
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    const now = this.#deps.now();
+    const candidates = await this.#deps.db
+      .selectFrom("sessions")
+      .selectAll()
+      .where("ended_at", "is", null)
+      .where("compute_id", "is not", null)
+      .where(({ eb, or, and }) =>
+        or([
+          eb("deadline_at", "<=", now),
+          and([eb("paused_at", "is", null), eb("idle_timeout_ms", "is not", null)]),
+          and([
+            eb("paused_at", "is", null),
+            eb("max_cost_usd", "is not", null),
+            eb("cost_since", "is not", null),
+          ]),
+        ]),
+      )
+      .limit(1_000)
+      .execute();
+    for (const session of candidates) {
+      try {
+        await this.#judge(session, now);
+      } catch (error) {
+        this.#deps.logger.warn(
+          { err: error, session_id: session.id },
+          "a session could not be ended or paused",
+        );
+      }
+    }
+  }
+
+  async #judge(session: Session, now: number): Promise<void> {
+    const { close, costs, life, sandboxes } = this.#deps;
+    if (session.deadline_at !== null && session.deadline_at <= now) return close(session, "deadline");
+    if (session.paused_at !== null) return;
+    if (
+      session.max_cost_usd !== null &&
+      session.max_cost_usd > 0 &&
+      costs.soFar(session) >= session.max_cost_usd
+    )
+      return close(session, "cost_cap");
+    const sleepsAt = this.sleepsAt(session);
+    if (sleepsAt === null || sleepsAt > now) return;
+    // A vendor that cannot keep the files has no rest to offer.
+    if (sandboxes.canRest(session)) await life.pause(session, { discard_files: false }, "idle");
+    else await close(session, "idle");
+  }
+
+  /** When a session is paused if nothing happens until then; null when it is not, for now. */
+  sleepsAt(session: Session): number | null {
+    if (session.idle_timeout_ms === null || session.paused_at !== null || session.compute_id === null)
+      return null;
+    if (this.#deps.runs.isRunning(session.id)) return null;
+    const lastAt = Math.max(
+      session.last_active_at ?? session.created_at,
+      this.#deps.activity.lastNoted(session.id) ?? 0,
+    );
+    return lastAt + session.idle_timeout_ms;
+  }
+
+  async #sweep(): Promise<void> {
+    await this.#deps.orphans
+      .sweep()
+      .catch((error: unknown) => this.#deps.logger.warn({ err: error }, "orphans could not be looked at"));
+  }
+}

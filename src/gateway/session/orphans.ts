@@ -1,0 +1,135 @@
+import { newId } from "../../protocol/ids.js";
+import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
+import type { Logger } from "../../util/logger.js";
+import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../compute/contract.js";
+import type { ProviderRegistry } from "../compute/registry.js";
+import type { Database, OrphanRow } from "../store/schema.js";
+
+/** How long finding and ending what a create left may take. */
+const CLEAN_TIMEOUT_MS = 15_000;
+/** An orphan that could not be ended for so long is given up: its own deadline has ended it. */
+const GIVE_UP_MS = 24 * 3_600_000;
+
+export interface OrphansDeps {
+  db: Database;
+  providers: ProviderRegistry;
+  logger: Logger;
+  now: () => number;
+}
+
+/** A create whose answer never came. */
+export interface LostCreate {
+  accountId: string;
+  sessionId: string;
+  adapter: ProviderAdapter;
+  computeId: string;
+  /** The id that the sandbox has where the compute let us choose it. */
+  proposed: string;
+  why: string;
+}
+
+/** Sandboxes that nobody has: what a failed create or a failed end may have left is ended, now or as soon as it can be. */
+export class Orphans {
+  readonly #deps: OrphansDeps;
+
+  constructor(deps: OrphansDeps) {
+    this.#deps = deps;
+  }
+
+  /** Ends what a lost create may have left; what cannot be reached now is kept in mind. */
+  async clean({ accountId, sessionId, adapter, computeId, proposed, why }: LostCreate): Promise<void> {
+    try {
+      for (const record of await this.#find(adapter, accountId, sessionId, computeId, proposed))
+        await this.#end(adapter, record, this.#env(accountId, computeId));
+    } catch (error) {
+      this.#deps.logger.warn(
+        { err: error, session_id: sessionId },
+        "what a lost create left could not be ended yet",
+      );
+      const sandboxId = adapter.cloud ? null : proposed;
+      await this.keep({ accountId, sessionId, provider: adapter.providerName, computeId, sandboxId, why });
+    }
+  }
+
+  /** A sandbox that could not be ended. It is tried again until it is gone. */
+  async keep(orphan: {
+    accountId: string;
+    sessionId: string;
+    provider: string;
+    computeId: string;
+    sandboxId: string | null;
+    why: string;
+  }): Promise<void> {
+    await this.#deps.db
+      .insertInto("orphans")
+      .values({
+        id: newId("orp", this.#deps.now()),
+        account_id: orphan.accountId,
+        session_id: orphan.sessionId,
+        provider: orphan.provider,
+        compute_id: orphan.computeId,
+        sandbox_id: orphan.sandboxId,
+        found_at: this.#deps.now(),
+        why: orphan.why.slice(0, 500),
+      })
+      .execute();
+  }
+
+  list(accountId: string): Promise<OrphanRow[]> {
+    return this.#deps.db
+      .selectFrom("orphans")
+      .selectAll()
+      .where("account_id", "=", accountId)
+      .orderBy("found_at")
+      .limit(1_000)
+      .execute();
+  }
+
+  /** Tries to end each one that is kept in mind. */
+  async sweep(): Promise<void> {
+    const rows = await this.#deps.db
+      .selectFrom("orphans")
+      .selectAll()
+      .orderBy("found_at")
+      .limit(200)
+      .execute();
+    for (const row of rows) {
+      const adapter = this.#deps.providers.get(row.provider as ProviderName);
+      try {
+        if (!adapter) throw new Error(`no adapter for ${row.provider}`);
+        const env = this.#env(row.account_id, row.compute_id);
+        const found = row.sandbox_id
+          ? [{ sandboxId: row.sandbox_id, computeId: row.compute_id, provider: adapter.providerName }]
+          : await this.#find(adapter, row.account_id, row.session_id, row.compute_id, "");
+        for (const record of found) await this.#end(adapter, record, env);
+      } catch (error) {
+        if (this.#deps.now() - row.found_at < GIVE_UP_MS) continue;
+        this.#deps.logger.warn({ err: error, orphan_id: row.id }, "an orphan was given up after a day");
+      }
+      await this.#deps.db.deleteFrom("orphans").where("id", "=", row.id).execute();
+    }
+  }
+
+  async #find(
+    adapter: ProviderAdapter,
+    accountId: string,
+    sessionId: string,
+    computeId: string,
+    proposed: string,
+  ): Promise<SandboxRecord[]> {
+    if (adapter.cloud && isProviderHandle(computeId))
+      return adapter.cloud.find(sessionId, this.#env(accountId, computeId));
+    return proposed === "" ? [] : [{ sandboxId: proposed, computeId, provider: adapter.providerName }];
+  }
+
+  async #end(adapter: ProviderAdapter, record: SandboxRecord, env: ProviderEnv): Promise<void> {
+    const response = await adapter.deleteSandbox(record, env);
+    await response.body?.cancel();
+    if (!response.ok && response.status !== 404)
+      throw new Error(`ending ${record.sandboxId}: HTTP ${response.status}`);
+  }
+
+  #env(accountId: string, computeId: string): ProviderEnv {
+    return { accountId, computeId, signal: AbortSignal.timeout(CLEAN_TIMEOUT_MS), credentials: {} };
+  }
+}

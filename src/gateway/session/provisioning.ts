@@ -1,0 +1,316 @@
+import { CerverError } from "../../protocol/errors.js";
+import { newId } from "../../protocol/ids.js";
+import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
+import type { Attempt, Routing, RoutingDecision } from "../../protocol/routing.js";
+import type { CreateSessionRequest, Metadata } from "../../protocol/sessions.js";
+import type { Logger } from "../../util/logger.js";
+import type { CloudProviders } from "../compute/cloud-providers.js";
+import type { Computes } from "../compute/computes.js";
+import type { ProviderEnv, SandboxRecord } from "../compute/contract.js";
+import type { ProviderProfile } from "../compute/profile.js";
+import type { ProviderRegistry } from "../compute/registry.js";
+import type { Database } from "../store/schema.js";
+import { outcomeOf } from "./breaker.js";
+import type { Costs } from "./costs.js";
+import { GENERAL } from "./measurements.js";
+import { round } from "./metrics.js";
+import type { Orphans } from "./orphans.js";
+import { noCompute } from "./recommendation.js";
+import { type Candidate, type RouterInput, type RouterResult, route } from "./router.js";
+import type { RoutingMemory } from "./routing-memory.js";
+import { DEFAULT_MINUTES } from "./wishes.js";
+
+/** How long a create may take in all, and one attempt of it while others are left. */
+const PROVISION_TIMEOUT_MS = 90_000;
+const ATTEMPT_TIMEOUT_MS = 30_000;
+
+export interface ProvisioningDeps {
+  db: Database;
+  computes: Computes;
+  clouds: CloudProviders;
+  providers: ProviderRegistry;
+  catalog: readonly ProviderProfile[];
+  memory: RoutingMemory;
+  costs: Costs;
+  orphans: Orphans;
+  /** The address to put into commands that people paste. */
+  gatewayUrl: () => string;
+  logger: Logger;
+  now: () => number;
+}
+
+/** A session that is to get a compute. */
+export interface ProvisionOrder {
+  accountId: string;
+  sessionId: string;
+  request: CreateSessionRequest;
+  /** As it goes to the compute, values of variables included. */
+  metadata: Metadata;
+  signal: AbortSignal;
+}
+
+/** A session's compute, and how it came by it. */
+export interface Provisioned {
+  provider: string;
+  computeId: string;
+  sandboxId: string;
+  provisionTimeMs: number;
+  predictedStartupMs: number | null;
+  routing: Routing;
+  decision: RoutingDecision;
+  attempts: Attempt[];
+}
+
+/** Finds a session its compute: asks the router, then tries what it says, in turn, until one has made a sandbox. */
+export class Provisioning {
+  readonly #deps: ProvisioningDeps;
+
+  constructor(deps: ProvisioningDeps) {
+    this.#deps = deps;
+  }
+
+  /** What the router says of a request now. Nothing is made. */
+  async recommend(accountId: string, request: CreateSessionRequest): Promise<RouterResult> {
+    return route(await this.#input(accountId, request));
+  }
+
+  /**
+   * Makes a sandbox for a session.
+   *
+   * Fails with `no_compute` and a report when nothing fits, and with the last attempt's failure and all attempts in
+   * its details when nothing that fits could make one. What an attempt may have left is ended, or kept as an orphan.
+   */
+  async provision(order: ProvisionOrder): Promise<Provisioned> {
+    const { accountId, request, signal } = order;
+    const input = await this.#input(accountId, request);
+    const result = route(input);
+    if (!result.chosen) throw noCompute(result, input, this.#deps.gatewayUrl());
+    if (request.policy?.canary) await this.#deps.memory.countedCanary(accountId, result.routing.canary_run);
+    const until = performance.now() + PROVISION_TIMEOUT_MS;
+    const attempts: Attempt[] = [];
+    let failure: CerverError | undefined;
+    for (const [index, candidate] of result.order.entries()) {
+      const isLast = index === result.order.length - 1;
+      const leftMs = Math.ceil(until - performance.now());
+      if (leftMs <= 0) break;
+      try {
+        const made = await this.#attempt(
+          order,
+          candidate,
+          isLast ? leftMs : Math.min(leftMs, ATTEMPT_TIMEOUT_MS),
+        );
+        attempts.push(toAttempt(candidate, made.provisionTimeMs));
+        return {
+          ...made,
+          provider: candidate.provider,
+          predictedStartupMs: candidate.estimates.startup?.p50_ms ?? null,
+          routing: index === 0 ? result.routing : fallenBack(result, candidate, attempts),
+          decision: result.decision,
+          attempts,
+        };
+      } catch (error) {
+        if (signal.aborted || !(error instanceof CerverError)) throw error;
+        failure = error;
+        attempts.push(toAttempt(candidate, 0, error));
+        // A mistake of the caller would be one everywhere.
+        if (error.code === "invalid_request") break;
+      }
+    }
+    throw withAttempts(failure!, attempts);
+  }
+
+  async #attempt(
+    { accountId, sessionId, request, metadata, signal }: ProvisionOrder,
+    candidate: Candidate,
+    timeoutMs: number,
+  ): Promise<Pick<Provisioned, "computeId" | "sandboxId" | "provisionTimeMs">> {
+    const { costs, memory, now } = this.#deps;
+    const adapter = this.#deps.providers.get(candidate.provider as ProviderName);
+    if (!adapter) throw new Error(`the router chose ${candidate.provider}, which has no adapter`);
+    const computeId = candidate.compute_id ?? candidate.key;
+    const reservedUsd = candidate.estimates.cost?.usd ?? 0;
+    const useId = await costs.admit({
+      accountId,
+      sessionId,
+      provider: candidate.provider,
+      computeId,
+      reservedUsd,
+    });
+    await memory.admitted(accountId, candidate.key);
+    const env: ProviderEnv = {
+      accountId,
+      computeId,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+      credentials: {},
+    };
+    // Its id is ours where the compute lets it be: then a create whose answer is lost can be undone.
+    const proposed = newId("sbx", now());
+    const began = performance.now();
+    let record: SandboxRecord;
+    try {
+      record = await adapter.createSandbox(
+        {
+          engine: "shell",
+          sandbox_id: proposed,
+          metadata: { ...metadata, cerver_session_id: sessionId },
+          ...lifetime(request, computeId),
+        },
+        env,
+      );
+    } catch (error) {
+      await costs.discard(useId);
+      const failure = timelyFailure(error, candidate, timeoutMs, signal);
+      await this.#learn(accountId, candidate, request, failure);
+      if (mayHaveMade(failure))
+        await this.#deps.orphans.clean({
+          accountId,
+          sessionId,
+          adapter,
+          computeId,
+          proposed,
+          why: failure.message,
+        });
+      throw failure;
+    }
+    const provisionTimeMs = round(performance.now() - began);
+    await costs.began(useId, record.sandboxId);
+    await this.#learn(accountId, candidate, request, provisionTimeMs);
+    return { computeId, sandboxId: record.sandboxId, provisionTimeMs };
+  }
+
+  /** What a create showed: how long it took, or how it failed. */
+  async #learn(
+    accountId: string,
+    { key: candidate, provider }: Candidate,
+    request: CreateSessionRequest,
+    shown: number | CerverError,
+  ): Promise<void> {
+    const { memory, now } = this.#deps;
+    const about = { candidate, provider, workload: request.workload || GENERAL, at: now() };
+    if (typeof shown === "number") {
+      await memory.observed(accountId, { ...about, startupMs: shown, ok: true });
+      return memory.outcome(accountId, candidate, { kind: "ok" });
+    }
+    const retryAfter = shown.details?.retry_after_ms;
+    const outcome = outcomeOf(shown.code, typeof retryAfter === "number" ? retryAfter : undefined);
+    if (!outcome) return;
+    if (outcome.kind === "failed") await memory.observed(accountId, { ...about, ok: false });
+    await memory.outcome(accountId, candidate, outcome);
+  }
+
+  async #input(accountId: string, request: CreateSessionRequest): Promise<RouterInput> {
+    const { computes, clouds, providers, catalog, memory, now } = this.#deps;
+    const [own, enabled, known, activeRuns] = await Promise.all([
+      computes.list(accountId),
+      clouds.list(accountId),
+      memory.of(accountId),
+      this.#activeRuns(accountId),
+    ]);
+    const credentials = new Set(enabled.map(({ provider }) => provider));
+    return {
+      request,
+      computes: own,
+      catalog,
+      access: new Map(
+        catalog.map(({ provider }) => [
+          provider,
+          { adapter: providers.has(provider as ProviderName), credentials: credentials.has(provider) },
+        ]),
+      ),
+      activeRuns,
+      measurements: known.measurements,
+      breakers: known.breakers,
+      canaries: known.canaries,
+      now: now(),
+      chance: Math.random(),
+    };
+  }
+
+  async #activeRuns(accountId: string): Promise<Map<string, number>> {
+    const rows = await this.#deps.db
+      .selectFrom("runs")
+      .select(({ fn }) => ["compute_id", fn.countAll<number>().as("count")])
+      .where("account_id", "=", accountId)
+      .where("ended_at", "is", null)
+      .where("compute_id", "is not", null)
+      .groupBy("compute_id")
+      .execute();
+    return new Map(rows.map(({ compute_id, count }) => [compute_id!, Number(count)]));
+  }
+}
+
+/** When a session on a compute ends by itself, in milliseconds from its start. A vendor's sandbox always has an end. */
+export function lifetimeMs({ requirements }: CreateSessionRequest, computeId: string): number | null {
+  const minutes =
+    requirements?.timeout_minutes ?? (isProviderHandle(computeId) ? DEFAULT_MINUTES : undefined);
+  return minutes === undefined ? null : minutes * 60_000;
+}
+
+function lifetime(request: CreateSessionRequest, computeId: string): { timeout_ms?: number } {
+  const ms = lifetimeMs(request, computeId);
+  return ms === null ? {} : { timeout_ms: ms };
+}
+
+/** A create that was refused made nothing; one whose answer never came may have. */
+function mayHaveMade({ code }: CerverError): boolean {
+  return ["compute_lost", "timed_out", "provider_failed", "internal"].includes(code);
+}
+
+/** What a failed create is called: a vendor's own failure, or that it took too long. */
+function timelyFailure(
+  error: unknown,
+  { label }: Candidate,
+  timeoutMs: number,
+  caller: AbortSignal,
+): CerverError {
+  if (error instanceof CerverError) return error;
+  if (caller.aborted || (error as Error)?.name === "TimeoutError") {
+    return new CerverError(
+      "timed_out",
+      `${label} made no sandbox within ${Math.round(timeoutMs / 1000)} s.`,
+      {
+        hint: "Try again, or let another provider do it.",
+        cause: error,
+      },
+    );
+  }
+  return new CerverError(
+    "provider_failed",
+    `${label} could not make a sandbox: ${(error as Error)?.message ?? error}.`,
+    {
+      hint: "Try again, or let another provider do it.",
+      cause: error,
+    },
+  );
+}
+
+/** The routing of a session that its first choice could not take. */
+function fallenBack(result: RouterResult, candidate: Candidate, attempts: readonly Attempt[]): Routing {
+  const failed = attempts.filter(({ ok }) => !ok).map(({ label, error }) => `${label} could not: ${error}`);
+  const at = result.order.indexOf(candidate);
+  return {
+    ...result.routing,
+    primary_reason: `${candidate.label} took it after ${failed.length === 1 ? "another candidate" : `${failed.length} others`} could not`,
+    secondary_reasons: [...failed, ...candidate.reasons].slice(0, 6),
+    fallback_order: [...new Set(result.order.slice(at + 1).map(({ provider }) => provider))],
+  };
+}
+
+function toAttempt({ key, provider, label }: Candidate, ms: number, error?: CerverError): Attempt {
+  return {
+    candidate: key,
+    provider,
+    label,
+    ok: error === undefined,
+    ...(error ? { code: error.code, error: error.message } : { provision_time_ms: ms }),
+  };
+}
+
+function withAttempts(failure: CerverError, attempts: Attempt[]): CerverError {
+  const { code, message, hint, details } = failure;
+  return new CerverError(code, message, {
+    ...(hint && { hint }),
+    details: { ...details, attempts },
+    cause: failure,
+  });
+}

@@ -1,0 +1,48 @@
+import { CerverError } from "../../protocol/errors.js";
+import type { Labels, Metadata } from "../../protocol/sessions.js";
+import type { Database } from "../store/schema.js";
+
+/** Longer values are kept, and not found by. */
+const MAX_VALUE_LENGTH = 256;
+/** A session is found by so many of its metadata. */
+const MAX_METADATA_TAGS = 64;
+
+/** Makes a session findable by its labels and its plain metadata, in the place of what it was found by before. */
+export async function writeTags(
+  tx: Database,
+  session: { id: string; account_id: string },
+  labels: Labels,
+  metadata: Metadata,
+): Promise<void> {
+  const plain = Object.entries(metadata)
+    .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value))
+    .slice(0, MAX_METADATA_TAGS)
+    .map(([name, value]): [string, string] => [`metadata:${name}`, String(value)]);
+  const tags = [
+    ...Object.entries(labels).map(([name, value]): [string, string] => [`label:${name}`, value]),
+    ...plain,
+  ];
+  await tx.deleteFrom("session_tags").where("session_id", "=", session.id).execute();
+  const rows = tags
+    .filter(([, value]) => value.length <= MAX_VALUE_LENGTH)
+    .map(([name, value]) => ({ session_id: session.id, account_id: session.account_id, name, value }));
+  if (rows.length > 0) await tx.insertInto("session_tags").values(rows).execute();
+}
+
+/** What a list asks for: `label=NAME=VALUE`, once or more, and `metadata.KEY=VALUE`. */
+export function wantedTags(
+  label: string | readonly string[] | undefined,
+  metadata: Readonly<Record<string, string>>,
+): [name: string, value: string][] {
+  const labels = label === undefined ? [] : [label].flat();
+  return [
+    ...labels.map((text): [string, string] => {
+      const at = text.indexOf("=");
+      if (at > 0) return [`label:${text.slice(0, at)}`, text.slice(at + 1)];
+      throw new CerverError("invalid_request", `label: "${text}" is not NAME=VALUE.`, {
+        hint: "For example ?label=team=web, which may be repeated.",
+      });
+    }),
+    ...Object.entries(metadata).map(([name, value]): [string, string] => [`metadata:${name}`, value]),
+  ];
+}
