@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { GatewayClient } from "../src/client/gateway-client.js";
 import { type GatewayConfigInput, gatewayConfig } from "../src/gateway/config.js";
-import { type Gateway, startGateway } from "../src/gateway/start.js";
+import { type Gateway, type GatewayDeps, startGateway } from "../src/gateway/start.js";
 import { openCredentialStore } from "../src/login/credential-store.js";
 import type { Scope } from "../src/protocol/scopes.js";
 import type { CreateSessionRequest } from "../src/protocol/sessions.js";
@@ -35,6 +35,7 @@ export interface StartCerverOptions {
   gateway?: GatewayConfigInput;
   relay?: Partial<RelayConfig> | false;
   env?: Record<string, string | undefined>;
+  deps?: GatewayDeps;
 }
 
 export async function startCerver(options: StartCerverOptions = {}): Promise<Cerver> {
@@ -42,7 +43,7 @@ export async function startCerver(options: StartCerverOptions = {}): Promise<Cer
   const env = { ...process.env, ...options.env };
   const gateway = await startGateway(
     gatewayConfig({ port: 0, dataDir: join(folder, "data"), ...options.gateway }, { HOME: folder }),
-    { logger: silentLogger },
+    { logger: silentLogger, ...options.deps },
   );
   const token = await gateway.createToken({ label: "test", scopes: ["admin"] });
   const client = new GatewayClient({ gatewayUrl: gateway.url, token });

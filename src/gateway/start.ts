@@ -57,6 +57,8 @@ export interface GatewayDeps {
   logger?: Logger;
   /** Adapters beside those of this package, or in the place of one of them. */
   adapters?: readonly ProviderAdapter[];
+  /** How often deadlines and idle clocks are looked at, in milliseconds. */
+  lookMs?: number;
 }
 
 /** Opens the database, builds every part once, and listens. */
@@ -95,6 +97,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       gatewayUrl: () => publicUrl,
       runGraceMs: config.runGraceMs,
       logger,
+      lookMs: deps.lookMs,
     });
     await sessions.records.loseAll();
     await sessions.keys.forgetUnanswered();

@@ -222,7 +222,10 @@ export class RunSettlement {
   async record(kept: KeptRun, known?: StoredRun): Promise<void> {
     const row = known ?? (await this.#deps.records.byIds([kept.run_id]))[0];
     if (!row || kept.ended_at === null) return;
-    await this.#deps.records.end(recordedRun(row), { ...keptOutcome(kept), openMs: null });
+    const outcome = keptOutcome(kept);
+    // The machine knows that it was cancelled; why is known here.
+    if (outcome.endReason === "cancelled" && row.cancel_wanted) outcome.endReason = row.cancel_wanted;
+    await this.#deps.records.end(recordedRun(row), { ...outcome, openMs: null });
     this.#live.ended(row.session_id, row.id);
   }
 

@@ -1,0 +1,189 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Cerver, isAlive, startCerver } from "./harness.js";
+
+let cerver: Cerver;
+beforeAll(async () => {
+  cerver = await startCerver({ deps: { lookMs: 50 } });
+});
+afterAll(() => cerver.stop());
+
+async function ask(method: string, path: string, body?: unknown): Promise<{ status: number; body: any }> {
+  const response = await cerver.call(method, path, body);
+  return { status: response.status, body: await response.json() };
+}
+const run = (id: string, code: string) => ask("POST", `/v2/sessions/${id}/run`, { code });
+const record = async (id: string) => (await ask("GET", `/v2/sessions/${id}?tail=50`)).body;
+
+describe("a session that rests", () => {
+  test("ends its runs, refuses new ones with the way out, and has its files when it is back", async () => {
+    const id = await cerver.session();
+    await run(id, "echo kept > file.txt");
+    const started = await ask("POST", `/v2/sessions/${id}/runs`, { code: "sleep 60 & echo $! > pid; wait" });
+    await expect.poll(async () => (await run(id, "cat pid")).body.result.stdout).toMatch(/^\d+\n$/);
+    const pid = Number((await run(id, "cat pid")).body.result.stdout);
+
+    expect(await ask("POST", `/v2/sessions/${id}/pause`, {})).toMatchObject({
+      status: 200,
+      body: { paused: true },
+    });
+    expect(await isAlive(pid)).toBe(false);
+    expect((await ask("GET", `/v2/sessions/${id}/runs/${started.body.run_id}`)).body).toMatchObject({
+      status: "cancelled",
+      end_reason: "paused",
+    });
+    expect(await run(id, "true")).toMatchObject({
+      status: 409,
+      body: { code: "conflict", hint: expect.stringContaining(`/v2/sessions/${id}/resume`) },
+    });
+    expect((await record(id)).pausedAt).toMatch(/^20/);
+    expect((await ask("GET", `/v2/sessions/${id}/why`)).body).toMatchObject({ state: "paused" });
+
+    expect(await ask("POST", `/v2/sessions/${id}/resume`, {})).toMatchObject({
+      status: 200,
+      body: { paused: false },
+    });
+    expect((await run(id, "cat file.txt")).body.result.stdout).toBe("kept\n");
+    const words = (await record(id)).transcript.filter(({ kind }: { kind: string }) => kind === "compute");
+    expect(words.map(({ content }: { content: string }) => content)).toEqual([
+      "Paused (asked for): the compute is released.",
+      "Resumed on the same compute.",
+    ]);
+  });
+
+  test("rests by itself when nobody uses it: reading does not count, a run does", async () => {
+    const id = await cerver.session({ idle_timeout_minutes: 1 / 60 });
+    await run(id, "sleep 1.6");
+    expect((await ask("GET", `/v2/sessions/${id}/why`)).body).toMatchObject({
+      state: "waiting",
+      last_activity: { kind: "run" },
+      sleeps_at: expect.any(String),
+      activity: [{ kind: "run", count: 1 }],
+    });
+    await expect.poll(async () => (await record(id)).pausedAt, { timeout: 8_000 }).toBeDefined();
+    expect((await record(id)).endReason).toBe(null);
+  });
+
+  test("ends at its deadline, with what runs in it", async () => {
+    const id = await cerver.session({ requirements: { timeout_minutes: 1 / 60 } });
+    const pending = run(id, "echo $$ ; sleep 30");
+    await expect.poll(async () => (await record(id)).status, { timeout: 8_000 }).toBe("ended");
+    expect(await record(id)).toMatchObject({ endReason: "deadline", deadlineAt: expect.any(String) });
+    // Whatever the caller is told, it is not that the command went well.
+    const { body } = await pending;
+    expect(body.status ?? body.code).not.toBe("succeeded");
+    expect(await run(id, "true")).toMatchObject({ status: 410 });
+  });
+});
+
+describe("a session and its compute", () => {
+  test("lets its compute go, and gets another", async () => {
+    const id = await cerver.session();
+    expect(await ask("POST", `/v2/sessions/${id}/compute`, { compute: null })).toMatchObject({
+      status: 200,
+      body: { provider: "none", compute_id: null },
+    });
+    expect(await run(id, "true")).toMatchObject({ status: 409, body: { code: "no_compute" } });
+    expect(await ask("POST", `/v2/sessions/${id}/compute`, { compute: { provider: "p69" } })).toMatchObject({
+      status: 200,
+      body: { provider: "p69", routing: { recommended_provider: "p69" } },
+    });
+    expect((await run(id, "echo back")).body.result.stdout).toBe("back\n");
+    expect(await ask("POST", `/v2/sessions/${id}/compute`, {})).toMatchObject({ status: 400 });
+    expect(
+      await ask("POST", `/v2/sessions/${id}/change-compute`, { compute_priority: ["cmp_nothing"] }),
+    ).toMatchObject({
+      status: 409,
+    });
+    expect((await run(id, "echo still")).body.result.stdout).toBe("still\n");
+  });
+
+  test("spawns a child as itself, on a compute of its own", async () => {
+    const parent = await cerver.session({ task: "the parent", metadata: { team: "web" } });
+    const { status, body } = await ask("POST", `/v2/sessions/${parent}/spawn`, { task: "the child" });
+    expect(status).toBe(201);
+    expect(body.sandbox_id).not.toBe((await record(parent)).sandboxId);
+    expect(await record(body.session_id)).toMatchObject({
+      parentSessionId: parent,
+      task: "the child",
+      metadata: { team: "web" },
+    });
+  });
+
+  test("takes edges of its life in every word there was", async () => {
+    const id = await cerver.session();
+    await ask("POST", `/v2/sessions/${id}/status`, { status: "failed", end_reason: "cli gone" });
+    expect(await record(id)).toMatchObject({ status: "failed", endReason: "cli gone" });
+    await ask("POST", `/v2/sessions/${id}/status`, { status: "completed" });
+    expect((await record(id)).status).toBe("ready");
+    expect(await ask("POST", `/v2/sessions/${id}/status`, { status: "sideways" })).toMatchObject({
+      status: 400,
+    });
+    await ask("POST", `/v2/sessions/${id}/status`, { status: "terminated" });
+    expect(await record(id)).toMatchObject({ status: "ended", endReason: "terminated" });
+  });
+
+  test("tells how it came by its compute, and what would be chosen now", async () => {
+    const id = await cerver.session({ policy: { mode: "fastest" } });
+    const { body } = await ask("GET", `/v2/sessions/${id}/routing`);
+    expect(body.decision).toMatchObject({ mode: "fastest", chosen: expect.stringMatching(/^comp_|^cmp_/) });
+    expect(body.decision.candidates.map(({ provider }: { provider: string }) => provider)).toContain(
+      "daytona",
+    );
+    expect(body.attempts).toMatchObject([{ ok: true, provider: "p69" }]);
+
+    const explained = await ask("POST", "/v2/routing/explain", {
+      requirements: { desktop: true, runtime: "cobol" },
+    });
+    expect(explained.body).toMatchObject({ chosen: null, why: expect.any(String) });
+    expect((await ask("GET", "/v2/routing/replay?policy=cheapest&since=1h")).body).toMatchObject({
+      mode: "cheapest",
+    });
+    expect((await ask("GET", "/v2/routing/replay?policy=pinned")).status).toBe(400);
+  });
+});
+
+describe("finding sessions", () => {
+  test("by labels and by metadata, which can be changed", async () => {
+    const one = await cerver.session({ labels: { team: "web", tier: "1" }, metadata: { branch: "main" } });
+    const two = await cerver.session({ labels: { team: "web" } });
+    const ids = async (query: string) =>
+      (await ask("GET", `/v2/sessions?${query}`)).body.sessions.map(
+        ({ sessionId }: { sessionId: string }) => sessionId,
+      );
+
+    expect(await ids("label=team=web")).toEqual([two, one]);
+    expect(await ids("label=team=web&label=tier=1")).toEqual([one]);
+    expect(await ids("metadata.branch=main")).toEqual([one]);
+    expect(await ids("provider=local&label=tier=1")).toEqual([one]);
+    expect((await ask("GET", "/v2/sessions?label=team")).status).toBe(400);
+
+    const patched = await ask("PATCH", `/v2/sessions/${two}`, { labels: { team: "ops" } });
+    expect(patched.body.labels).toEqual({ team: "ops" });
+    expect(await ids("label=team=ops")).toEqual([two]);
+    expect(await ids("label=team=web")).toEqual([one]);
+  });
+});
+
+describe("what an account may hold", () => {
+  test("100 creates at once never go over the limit", async () => {
+    const { body: before } = await ask("GET", "/v2/account/limits");
+    const room = 7;
+    await ask("PUT", "/v2/account/limits", { max_sessions: before.open_sessions + room });
+    const answers = await Promise.all(Array.from({ length: 100 }, () => ask("POST", "/v2/sessions", {})));
+    const made = answers.filter(({ status }) => status === 201);
+    const refused = answers.filter(({ status }) => status === 402);
+
+    expect(made).toHaveLength(room);
+    expect(refused).toHaveLength(100 - room);
+    expect(refused[0]!.body).toMatchObject({ code: "spend_limit", kind: "max_sessions" });
+    await Promise.all(made.map(({ body }) => ask("DELETE", `/v2/sessions/${body.session_id}`)));
+    expect((await ask("GET", "/v2/account/limits")).body.open_sessions).toBe(before.open_sessions);
+    await ask("PUT", "/v2/account/limits", { max_sessions: null });
+  });
+
+  test("its own machines cost nothing, and the ledger says how long they were used", async () => {
+    const id = await cerver.session();
+    const { body } = await ask("GET", `/v2/sessions/${id}/cost`);
+    expect(body).toMatchObject({ cost_usd: 0, uses: [{ provider: "p69", ended_at: null }] });
+  });
+});
