@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Accounts } from "../src/gateway/account/accounts.js";
 import { ApiTokens } from "../src/gateway/account/api-tokens.js";
+import { News } from "../src/gateway/session/news.js";
 import { Transcripts } from "../src/gateway/session/transcripts.js";
 import { openDatabase } from "../src/gateway/store/database.js";
 import { newId } from "../src/protocol/ids.js";
@@ -34,7 +35,7 @@ await db
     updated_at: now,
   } as never)
   .execute();
-await new Transcripts({ db }).append(id, [
+await new Transcripts({ db, news: new News() }).append({ id, account_id: "acct_local" }, [
   { role: "user", kind: "text", content: "it's old" },
   { role: "assistant", kind: "text", content: "😀" },
 ]);

@@ -187,3 +187,40 @@ describe("what an account may hold", () => {
     expect(body).toMatchObject({ cost_usd: 0, uses: [{ provider: "p69", ended_at: null }] });
   });
 });
+
+describe("news", () => {
+  test("tells one session, or the whole account, what happens while it happens", async () => {
+    const id = await cerver.session();
+    const other = await cerver.session();
+    const leave = new AbortController();
+    const heard: string[] = [];
+    const stream = await fetch(`${cerver.gateway.url}/v2/sessions/${id}/events`, {
+      headers: { authorization: `Bearer ${cerver.token}` },
+      signal: leave.signal,
+    });
+    const all = await fetch(`${cerver.gateway.url}/v2/events`, {
+      headers: { authorization: `Bearer ${cerver.token}` },
+      signal: leave.signal,
+    });
+    let everything = "";
+    const listen = async (body: ReadableStream<Uint8Array>, take: (text: string) => void) => {
+      const decoder = new TextDecoder();
+      for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) take(decoder.decode(chunk));
+    };
+    const listening = Promise.allSettled([
+      listen(stream.body!, (text) => heard.push(text)),
+      listen(all.body!, (text) => (everything += text)),
+    ]);
+
+    await run(other, "echo elsewhere");
+    await run(id, "echo told");
+    await expect.poll(() => heard.join("")).toMatch(/"type":"run".*"succeeded"/);
+    expect(heard.join("")).toContain("told");
+    expect(heard.join("")).not.toContain("elsewhere");
+    await ask("DELETE", `/v2/sessions/${id}`);
+    await expect.poll(() => heard.join("")).toContain('"change":"ended"');
+    expect(everything).toContain("elsewhere");
+    leave.abort();
+    await listening;
+  });
+});

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Accounts } from "../src/gateway/account/accounts.js";
 import { ApiTokens } from "../src/gateway/account/api-tokens.js";
+import { News } from "../src/gateway/session/news.js";
 import { Transcripts } from "../src/gateway/session/transcripts.js";
 import { openDatabase } from "../src/gateway/store/database.js";
 import { MIGRATIONS } from "../src/gateway/store/migrations/index.js";
@@ -125,7 +126,9 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
 
   test("deleting a session takes its entries along", async () => {
     const id = await newSession();
-    await new Transcripts({ db }).append(id, [{ role: "user", kind: "text", content: "x" }]);
+    await new Transcripts({ db, news: new News() }).append({ id, account_id: "a" }, [
+      { role: "user", kind: "text", content: "x" },
+    ]);
     await db.deleteFrom("sessions").where("id", "=", id).execute();
     expect(
       await db.selectFrom("transcript_entries").selectAll().where("session_id", "=", id).execute(),
@@ -134,10 +137,10 @@ describe.each(STORES.filter(([, there]) => there))("%s", (_name, _there, start) 
 
   test("numbers a transcript without gaps while many write, keys once each", async () => {
     const id = await newSession();
-    const transcripts = new Transcripts({ db });
+    const transcripts = new Transcripts({ db, news: new News() });
     await Promise.all(
       Array.from({ length: 30 }, (_, i) =>
-        transcripts.append(id, [
+        transcripts.append({ id, account_id: "a" }, [
           { role: "user", kind: "text", content: `${i}` },
           { role: "assistant", kind: "text", content: "same", idempotency_key: "once" },
         ]),
@@ -203,7 +206,7 @@ describe("a database file of an earlier version", () => {
       if (name === "0.1.0.sql") {
         const [session] = await db.selectFrom("sessions").selectAll().execute();
         expect(session).toMatchObject({ name: "from 0.1.0", entry_count: 2 });
-        const entries = await new Transcripts({ db }).read(session!.id, {});
+        const entries = await new Transcripts({ db, news: new News() }).read(session!.id, {});
         expect(entries.map((entry) => entry.content)).toEqual(["it's old", "😀"]);
       }
       await db.destroy();

@@ -25,6 +25,7 @@ import { accountProviderRoutes } from "./routes/account-providers.js";
 import { accountRunRoutes } from "./routes/account-runs.js";
 import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
+import { eventRoutes } from "./routes/events.js";
 import { keyRoutes } from "./routes/keys.js";
 import { providerRoutes } from "./routes/providers.js";
 import { routingRoutes } from "./routes/routing.js";
@@ -69,6 +70,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
 
   for (const base of ["/v2", "/gateway"]) {
     app.use(`${base}/*`, authenticate(deps));
+    app.route(base, eventRoutes(deps));
     app.route(`${base}/sessions`, sessionRoutes(deps));
     app.route(`${base}/runs`, accountRunRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));

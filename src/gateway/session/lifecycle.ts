@@ -29,8 +29,8 @@ export interface LifecycleDeps {
   runs: Runs;
   transcripts: Transcripts;
   now: () => number;
-  /** Told when a session's compute is another one. */
-  onChange: (sessionId: string) => void;
+  /** Told when a session rests, is back, or has another compute. */
+  onChange: (session: Session, change: "paused" | "resumed" | "moved") => void;
 }
 
 interface CarryReport {
@@ -78,7 +78,7 @@ export class Lifecycle {
       paused_at: this.#deps.now(),
       ...(!keeps && { sandbox_id: null }),
     });
-    await transcripts.append(session.id, [note(`Paused (${why}): the compute is released.`)]);
+    await transcripts.append(session, [note(`Paused (${why}): the compute is released.`)]);
     return moved(paused);
   }
 
@@ -117,7 +117,7 @@ export class Lifecycle {
         last_active_at: this.#deps.now(),
         ...this.#deadline(session, session.compute_id),
       });
-      await transcripts.append(session.id, [note("Resumed on the same compute.")]);
+      await transcripts.append(session, [note("Resumed on the same compute.")]);
       return moved(back);
     } catch (error) {
       await costs.discard(useId);
@@ -161,7 +161,7 @@ export class Lifecycle {
       deadline_at: null,
     });
     await sandboxes.end(session);
-    await transcripts.append(session.id, [note(`Compute ${session.compute_id} released.`)]);
+    await transcripts.append(session, [note(`Compute ${session.compute_id} released.`)]);
     return moved(free);
   }
 
@@ -215,7 +215,7 @@ export class Lifecycle {
     const there = await this.#update(session, this.#bound(session, request, made));
     if (session.sandbox_id !== null) await sandboxes.end(session);
     const from = session.compute_id === null ? "" : ` from ${session.compute_id}`;
-    await transcripts.append(session.id, [note(`Compute changed${from} to ${made.computeId}.`)]);
+    await transcripts.append(session, [note(`Compute changed${from} to ${made.computeId}.`)]);
     return {
       ...moved(there),
       carried: carried ? toCarried(carried) : null,
@@ -275,7 +275,8 @@ export class Lifecycle {
       .where("ended_at", "is", null)
       .returningAll()
       .executeTakeFirst();
-    this.#deps.onChange(session.id);
+    const change = values.paused_at ? "paused" : values.compute_id === undefined ? "resumed" : "moved";
+    this.#deps.onChange(session, change);
     if (row) return row;
     throw new CerverError("session_ended", `Session ${session.id} was ended meanwhile.`);
   }

@@ -1,9 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
-import { type ListRunsQuery, type RunList, RunRequest, timeoutOf } from "../../protocol/runs.js";
+import {
+  type ListRunsQuery,
+  type RunList,
+  RunRequest,
+  type RunStatus,
+  timeoutOf,
+} from "../../protocol/runs.js";
 import type { NewTranscriptEntry } from "../../protocol/transcript.js";
 import type { Logger } from "../../util/logger.js";
 import type { Database } from "../store/schema.js";
+import type { News } from "./news.js";
 import { runNotFound, type StoredRun, toRunRecord, withoutSecrets } from "./run-record.js";
 import { type RunOutcome, runCall, runResult } from "./run-transcript.js";
 import { decodeCursor, encodeCursor } from "./session-cursor.js";
@@ -29,6 +36,7 @@ export type RecordedOutcome = RunOutcome & { openMs: number | null };
 
 export interface RunRecordsDeps {
   db: Database;
+  news: News;
   transcripts: Transcripts;
   logger: Logger;
 }
@@ -36,13 +44,15 @@ export interface RunRecordsDeps {
 /** Puts runs on the record: their rows, the transcript, the session's metrics. */
 export class RunRecords {
   readonly #db: Database;
+  readonly #news: News;
   readonly #transcripts: Transcripts;
   readonly #logger: Logger;
   /** Sessions with runs whose beginning or end is not on the record yet. */
   readonly #pending = new Map<string, Promise<void>>();
 
-  constructor({ db, transcripts, logger }: RunRecordsDeps) {
+  constructor({ db, news, transcripts, logger }: RunRecordsDeps) {
     this.#db = db;
+    this.#news = news;
     this.#transcripts = transcripts;
     this.#logger = logger;
   }
@@ -234,11 +244,16 @@ export class RunRecords {
         on_transcript: 0,
       })
       .execute();
+    this.#tell(session, id, queued ? "queued" : "running");
+  }
+
+  #tell(session: RecordedRun["session"], run_id: string, status: RunStatus): void {
+    this.#news.tell(session, { type: "run", session_id: session.id, run_id, status });
   }
 
   /** Puts the call of a run on the transcript that goes on by itself. Of one that has ended already, its end did that. */
   async noteCall({ id, session, request, startedAt }: RecordedRun): Promise<void> {
-    await this.#db.transaction().execute(async (tx) => {
+    const appended = await this.#db.transaction().execute(async (tx) => {
       const open = await tx
         .updateTable("runs")
         .set({ on_transcript: 1 })
@@ -247,8 +262,9 @@ export class RunRecords {
         .where("ended_at", "is", null)
         .returning("id")
         .executeTakeFirst();
-      if (open) await this.#transcripts.appendWithin(tx, session.id, [runCall(id, request, startedAt)]);
+      return open && this.#transcripts.appendWithin(tx, session.id, [runCall(id, request, startedAt)]);
     });
+    if (appended) this.#transcripts.tell(session, appended);
   }
 
   /** {@link begin}, which whoever reads the session waits for, and the run does not. */
@@ -300,7 +316,7 @@ export class RunRecords {
     const { session, streamed } = run;
     try {
       await run.begun;
-      await this.#db.transaction().execute(async (tx) => {
+      const appended = await this.#db.transaction().execute(async (tx) => {
         const ended = await tx
           .updateTable("runs")
           .set({
@@ -318,7 +334,7 @@ export class RunRecords {
           .where("ended_at", "is", null)
           .returning("on_transcript")
           .executeTakeFirst();
-        if (!ended) return;
+        if (!ended) return undefined;
         await tx
           .updateTable("sessions")
           .set({
@@ -339,8 +355,11 @@ export class RunRecords {
           .execute();
         const entries: NewTranscriptEntry[] = [runResult(run.id, outcome)];
         if (ended.on_transcript === 0) entries.unshift(runCall(run.id, run.request, run.startedAt));
-        await this.#transcripts.appendWithin(tx, session.id, entries);
+        return this.#transcripts.appendWithin(tx, session.id, entries);
       });
+      if (!appended) return;
+      this.#transcripts.tell(session, appended);
+      this.#tell(session, run.id, outcome.status);
     } catch (error) {
       // The run has happened: its answer is worth more than its record.
       this.#logger.error({ err: error, run_id: run.id }, "the end of a run could not be recorded");
@@ -352,7 +371,7 @@ export class RunRecords {
     const { session, id } = run;
     try {
       await run.begun;
-      await this.#db.transaction().execute(async (tx) => {
+      const appended = await this.#db.transaction().execute(async (tx) => {
         const open = await tx
           .updateTable("runs")
           .set({
@@ -364,12 +383,15 @@ export class RunRecords {
           .where("ended_at", "is", null)
           .returning("on_transcript")
           .executeTakeFirst();
-        if (!open) return;
-        await this.#transcripts.appendWithin(tx, session.id, [
+        if (!open) return undefined;
+        return this.#transcripts.appendWithin(tx, session.id, [
           runCall(id, run.request, run.startedAt),
           runResult(id, unknownOutcome(why, Date.now() - run.startedAt)),
         ]);
       });
+      if (!appended) return;
+      this.#transcripts.tell(session, appended);
+      this.#tell(session, id, "lost");
     } catch (error) {
       this.#logger.error({ err: error, run_id: id }, "a lost run could not be recorded");
     }

@@ -1,6 +1,7 @@
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { SessionMetrics } from "../../protocol/metrics.js";
+import type { SessionNews } from "../../protocol/news.js";
 import { canonicalProvider } from "../../protocol/providers.js";
 import type {
   Attempt,
@@ -37,6 +38,7 @@ import { Housekeeping } from "./housekeeping.js";
 import { IdempotencyKeys } from "./idempotency.js";
 import { Lifecycle } from "./lifecycle.js";
 import { sessionMetrics } from "./metrics.js";
+import { News } from "./news.js";
 import { Orphans } from "./orphans.js";
 import { lifetimeMs, type Provisioned, Provisioning } from "./provisioning.js";
 import { replay } from "./replay.js";
@@ -73,6 +75,7 @@ export interface SessionsDeps {
 
 /** The session layer: apps create sessions, work in them, read them and end them. */
 export class Sessions {
+  readonly news = new News();
   readonly transcripts: Transcripts;
   readonly records: RunRecords;
   readonly runs: Runs;
@@ -90,7 +93,7 @@ export class Sessions {
   #closes = 0;
 
   constructor({ lookMs, ...given }: SessionsDeps) {
-    const deps = { now: Date.now, ...given };
+    const deps = { now: Date.now, news: this.news, ...given };
     this.#deps = deps;
     this.transcripts = new Transcripts(deps);
     this.records = new RunRecords({ ...deps, transcripts: this.transcripts });
@@ -112,7 +115,11 @@ export class Sessions {
       costs: this.costs,
       orphans: this.orphans,
     });
-    this.life = new Lifecycle({ ...deps, ...this.#parts(), onChange: (id) => this.#forget(id) });
+    this.life = new Lifecycle({
+      ...deps,
+      ...this.#parts(),
+      onChange: (session, change) => this.#changed(session, change),
+    });
     this.housekeeping = new Housekeeping({
       ...deps,
       ...this.#parts(),
@@ -197,6 +204,7 @@ export class Sessions {
         await writeTags(tx, inserted, labels, visible);
         return inserted;
       });
+      this.#changed(session, "created");
       return toCreated(session, this.#metrics(session), warningsFor(request));
     } catch (error) {
       if (made) {
@@ -242,6 +250,11 @@ export class Sessions {
     // A session that was closed while it was read must not be taken for one that is open.
     if (closes === this.#closes) this.#opened.set(id, { session, until: performance.now() + OPENED_MS });
     return session;
+  }
+
+  #changed(session: Pick<Session, "id" | "account_id">, change: SessionChange): void {
+    this.#forget(session.id);
+    this.news.tell(session, { type: "session", session_id: session.id, change });
   }
 
   /** What is known of an open session has changed. */
@@ -369,6 +382,7 @@ export class Sessions {
         .execute();
       await writeTags(tx, session, labels, metadata);
     });
+    this.#changed(session, "changed");
     return { metadata, labels };
   }
 
@@ -427,7 +441,7 @@ export class Sessions {
       .where("id", "=", session.id)
       .where("ended_at", "is", null)
       .execute();
-    this.#forget(session.id);
+    this.#changed(session, "ended");
     this.runs.closeAll(session.id);
     await this.costs.ended(session.id);
     await this.sandboxes.end(session);
@@ -452,6 +466,7 @@ export class Sessions {
   }
 }
 
+type SessionChange = Extract<SessionNews, { type: "session" }>["change"];
 type PatchSession = { metadata: Metadata; labels?: Labels | undefined };
 
 const TRANSCRIPT_ONLY: Routing = {

@@ -6,25 +6,35 @@ import {
   type TranscriptEntry,
 } from "../../protocol/transcript.js";
 import type { Database, TranscriptEntryRow } from "../store/schema.js";
+import type { News } from "./news.js";
+import type { Session } from "./session-record.js";
 
 export interface TranscriptsDeps {
   db: Database;
+  news: News;
   now?: () => number;
 }
+
+/** Whose transcript it is. */
+type Owned = Pick<Session, "id" | "account_id">;
 
 /** `total` counts all entries of the session after the append. */
 export interface Appended {
   appended: number;
   total: number;
+  /** What was appended, as it is read. */
+  entries: TranscriptEntry[];
 }
 
 /** The append-only record of each session. */
 export class Transcripts {
   readonly #db: Database;
+  readonly #news: News;
   readonly #now: () => number;
 
-  constructor({ db, now = Date.now }: TranscriptsDeps) {
+  constructor({ db, news, now = Date.now }: TranscriptsDeps) {
     this.#db = db;
+    this.#news = news;
     this.#now = now;
   }
 
@@ -32,11 +42,24 @@ export class Transcripts {
    * Appends entries in their order; their `seq` follows the session's last one without a gap, however many append
    * at once. Entries whose idempotency key the session has seen are left out.
    */
-  append(sessionId: string, entries: readonly NewTranscriptEntry[]): Promise<Appended> {
-    return this.#db.transaction().execute((tx) => this.appendWithin(tx, sessionId, entries));
+  async append(session: Owned, entries: readonly NewTranscriptEntry[]): Promise<Appended> {
+    const appended = await this.#db.transaction().execute((tx) => this.appendWithin(tx, session.id, entries));
+    this.tell(session, appended);
+    return appended;
   }
 
-  /** {@link append}, as a part of the caller's own transaction. */
+  /** Tells of what was appended, once that is certain. */
+  tell(session: Owned, { total, entries }: Appended): void {
+    if (entries.length === 0 || !this.#news.isHeard(session)) return;
+    this.#news.tell(session, {
+      type: "transcript",
+      session_id: session.id,
+      transcript_total: total,
+      entries,
+    });
+  }
+
+  /** {@link append}, as a part of the caller's own transaction; {@link tell} follows when that is done. */
   async appendWithin(
     tx: Database,
     sessionId: string,
@@ -69,7 +92,7 @@ export class Transcripts {
         .values(rows.slice(start, start + 2_000))
         .execute();
     }
-    return { appended: fresh.length, total: total - repeats };
+    return { appended: fresh.length, total: total - repeats, entries: rows.map(toEntry) };
   }
 
   /** The entries that a query asks for, oldest first: the newest 200 when it asks for nothing. */

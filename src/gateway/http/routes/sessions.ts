@@ -95,7 +95,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
       const { entries } = c.req.valid("json");
       if (entries.some(({ role }) => role === "user"))
         sessions.activity.note(session.id, "input", callerOf(c));
-      const { appended, total } = await sessions.transcripts.append(session.id, entries);
+      const { appended, total } = await sessions.transcripts.append(session, entries);
       await sessions.countInteractions(
         session,
         entries.filter(({ role, kind }) => role === "user" && kind === "text").length,
@@ -114,7 +114,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
         });
       }
       sessions.activity.note(session.id, "input", callerOf(c));
-      const { appended, total } = await sessions.transcripts.append(session.id, [
+      const { appended, total } = await sessions.transcripts.append(session, [
         { ...c.req.valid("json"), kind: "text" },
       ]);
       await sessions.countInteractions(session, appended);

@@ -1,0 +1,28 @@
+import { Hono } from "hono";
+import type { Sessions } from "../../session/sessions.js";
+import { type AccountVariables, requireScope } from "../auth.js";
+import { newsStream } from "../live.js";
+
+/** `GET /v2/events` and `/v2/sessions/:id/events`: what happens, while it happens, as server-sent events. */
+export function eventRoutes({ sessions }: { sessions: Sessions }) {
+  const read = requireScope("read");
+  return new Hono<{ Variables: AccountVariables }>()
+    .get("/events", read, (c) => {
+      const { accountId } = c.var.principal;
+      return events(newsStream(sessions.news, { accountId }, c.req.raw.signal));
+    })
+    .get("/sessions/:id/events", read, async (c) => {
+      const session = await sessions.open(c.var.principal.accountId, c.req.param("id"));
+      return events(newsStream(sessions.news, { sessionId: session.id }, c.req.raw.signal));
+    });
+}
+
+function events(body: ReadableStream<Uint8Array>): Response {
+  return new Response(body, {
+    headers: {
+      "content-type": "text/event-stream",
+      "cache-control": "no-cache, no-transform",
+      "x-accel-buffering": "no",
+    },
+  });
+}
