@@ -99,8 +99,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       logger,
       lookMs: deps.lookMs,
     });
-    await sessions.records.loseAll();
-    await sessions.keys.forgetUnanswered();
+    await sessions.takeUp();
 
     const app = createGatewayApp({
       sessions,
@@ -140,6 +139,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         return theirs;
       },
       stop: async () => {
+        // While relays can still be reached, what a test made is deleted.
+        await sessions.stressTests.stop();
         sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
         tunnels.close();

@@ -31,6 +31,7 @@ import { providerRoutes } from "./routes/providers.js";
 import { routingRoutes } from "./routes/routing.js";
 import { sandboxRoutes } from "./routes/sandbox.js";
 import { sessionRoutes } from "./routes/sessions.js";
+import { stressTestRoutes } from "./routes/stress-tests.js";
 
 export interface GatewayAppDeps {
   sessions: Sessions;
@@ -78,6 +79,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(`${base}/account/providers`, accountProviderRoutes(deps));
     app.route(`${base}/account`, accountLimitRoutes(deps));
     app.route(`${base}/routing`, routingRoutes(deps));
+    app.route(`${base}/stress-tests`, stressTestRoutes(deps.sessions));
   }
   app.route("/v2/auth", keyRoutes(deps));
   app.use("/sandbox/*", authenticate(deps));

@@ -2,6 +2,7 @@ import type { AccountLimits, AccountSpend, SessionCost } from "../../protocol/co
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { ComputeUseRow, Database } from "../store/schema.js";
+import type { Orphans } from "./orphans.js";
 import type { Session } from "./session-record.js";
 
 /** What a compute costs for so many seconds, in dollars. */
@@ -130,6 +131,37 @@ export class Costs {
       if (which.only === undefined)
         await tx.updateTable("sessions").set({ cost_since: null }).where("id", "=", sessionId).execute();
     });
+  }
+
+  /** Uses that no session has, of creates and tests that an earlier process was in the middle of: their sandboxes are orphans. */
+  async endAbandoned(orphans: Orphans): Promise<void> {
+    const { db, costOf, now } = this.#deps;
+    const uses = await db
+      .selectFrom("compute_uses")
+      .selectAll()
+      .where("ended_at", "is", null)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(selectFrom("sessions").select("id").whereRef("sessions.id", "=", "compute_uses.session_id")),
+        ),
+      )
+      .execute();
+    for (const use of uses) {
+      await orphans.keep({
+        accountId: use.account_id,
+        sessionId: use.session_id,
+        provider: use.provider,
+        computeId: use.compute_id,
+        sandboxId: use.sandbox_id,
+        why: "the gateway was stopped while it was made",
+      });
+      const cost_usd = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
+      await db
+        .updateTable("compute_uses")
+        .set({ ended_at: now(), cost_usd })
+        .where("id", "=", use.id)
+        .execute();
+    }
   }
 
   /** What a provider charges for so many seconds. */

@@ -49,6 +49,7 @@ import { decodeCursor, encodeCursor } from "./session-cursor.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
 import { SessionSandboxes } from "./session-sandbox.js";
 import { wantedTags, writeTags } from "./session-tags.js";
+import { StressTests } from "./stress-tests.js";
 import { Transcripts } from "./transcripts.js";
 
 /** How long a session that somebody works in is not read again, and how many such sessions are kept. */
@@ -88,6 +89,7 @@ export class Sessions {
   readonly orphans: Orphans;
   readonly sandboxes: SessionSandboxes;
   readonly memory: RoutingMemory;
+  readonly stressTests: StressTests;
   readonly #deps: Omit<Required<SessionsDeps>, "lookMs">;
   readonly #opened = new Map<string, { session: Session; until: number }>();
   #closes = 0;
@@ -127,6 +129,7 @@ export class Sessions {
       close: (session, reason) => this.close(session, reason),
       lookMs,
     });
+    this.stressTests = new StressTests({ ...deps, ...this.#parts(), memory: this.memory });
   }
 
   #parts() {
@@ -134,8 +137,17 @@ export class Sessions {
     return { transcripts, runs, costs, activity, provisioning, orphans, sandboxes };
   }
 
+  /** Takes up what an earlier process left. To be called once, at start. */
+  async takeUp(): Promise<void> {
+    await this.records.loseAll();
+    await this.keys.forgetUnanswered();
+    await this.stressTests.endAbandoned();
+    await this.costs.endAbandoned(this.orphans);
+  }
+
   /** Writes what is on its way to the database, and stops looking after sessions. */
   async stop(): Promise<void> {
+    await this.stressTests.stop();
     await this.housekeeping.stop();
     await this.records.recorded();
     await this.activity.flush();
