@@ -25,6 +25,8 @@ export type Order =
 /** The variables that hold the key of an order, and the order, unless it is too long for one. */
 export const KEY_VARIABLE = "CERVER_RUN";
 export const ORDER_VARIABLE = "CERVER_ORDER";
+/** The sandbox's own variable with those that each run gets, as JSON: none of them may touch the supervisor itself. */
+export const ENVIRONMENT_VARIABLE = "CERVER_ENVIRONMENT";
 
 /** The name of the file that holds an order that is too long, in the working folder. It is gone before anything runs. */
 export function orderFile(key: string): string {
@@ -139,8 +141,8 @@ function run({ command, cwd: wanted = ".", envs = {}, stdin }) {
     args = isShell ? ["-c", isLong ? '. "' + script + '"' : command.code]
       : isLong ? [script] : ["--input-type=module", "--eval", command.code];
   }
-  const { CERVER_ORDER: _, ...own } = env;
-  const child = spawn(file, args, { cwd, env: { ...own, ...envs, CERVER_RUN: key }, detached: true,
+  const { CERVER_ORDER: _, CERVER_ENVIRONMENT: given = "{}", ...own } = env;
+  const child = spawn(file, args, { cwd, env: { ...own, ...JSON.parse(given), ...envs, CERVER_RUN: key }, detached: true,
     stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"] });
   child.once("error", (error) => {
     if (script) fs.rmSync(script, { force: true });

@@ -3,12 +3,14 @@ import { posix } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sandbox } from "@vercel/sandbox";
 import { CerverError } from "../../../protocol/errors.js";
+import { parse } from "../../../protocol/parse.js";
+import { Environment } from "../../../protocol/runs.js";
 import {
   type CreateSandboxRequest,
   type FileContent,
   type InstallRequest,
   MAX_FILE_BYTES,
-  type SandboxRunRequest,
+  SandboxRunRequest,
   SandboxState,
 } from "../../../protocol/sandbox.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
@@ -16,7 +18,7 @@ import { vendorFailure } from "../vendor-failure.js";
 import { type RunAtVendor, vendorAnswer, vendorStream } from "../vendor-run.js";
 import { VercelAccounts, type VercelScope } from "./vercel-account.js";
 import { askSupervisor, isGone, runOrder, type VercelVm } from "./vercel-run.js";
-import type { Order } from "./vercel-supervisor.js";
+import { ENVIRONMENT_VARIABLE, type Order } from "./vercel-supervisor.js";
 import { VercelRefusal, VercelWire } from "./vercel-wire.js";
 
 const VENDOR = "Vercel Sandbox";
@@ -89,11 +91,25 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
       }
     });
 
-  /** Runs in a sandbox, as `vendorAnswer` and `vendorStream` want it. */
-  const runIn =
-    (doing: string, record: SandboxRecord, env: ProviderEnv, order: Order): RunAtVendor =>
-    (output, signal) =>
-      inSandbox(doing, record, { ...env, signal }, (vm) => runOrder(vm, order, output, signal));
+  /** Runs an order in a sandbox. The sandbox is there before anything is answered, and `cwd` is in it. */
+  const run = (
+    doing: string,
+    record: SandboxRecord,
+    order: Extract<Order, { kind: "run" }>,
+    env: ProviderEnv,
+    answer: (run: RunAtVendor) => Promise<Response>,
+  ): Promise<Response> =>
+    inSandbox(doing, record, env, (vm, sandbox) => {
+      if (order.cwd !== undefined) refuseOutside("cwd", sandbox.cwd, order.cwd);
+      return answer((output, signal) =>
+        runOrder(vm, order, output, signal).catch((error: unknown) => {
+          if (signal.aborted && error === signal.reason) throw error;
+          throw isGone(error)
+            ? sandboxGone(record.sandboxId, error as VercelRefusal)
+            : failureOf(doing, error, env);
+        }),
+      );
+    });
 
   return {
     providerName: "vercel",
@@ -106,30 +122,27 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
       }),
 
     async runSandbox(record, request, env) {
-      refuseUnserved(request);
-      return vendorAnswer(request, env.signal, runIn("run it", record, env, orderOf(request)));
+      const order = orderOf(request);
+      return run("run it", record, order, env, (atVendor) => vendorAnswer(request, env.signal, atVendor));
     },
 
     async runSandboxStream(record, request, env) {
-      refuseUnserved(request);
-      return vendorStream(request, env.signal, runIn("run it", record, env, orderOf(request)));
+      const order = orderOf(request);
+      return run("run it", record, order, env, (atVendor) => vendorStream(request, env.signal, atVendor));
     },
 
     async installPackage(record, request, env) {
       const { run_id, timeout, package: name } = request;
-      const order: Order = { kind: "run", command: installCommand(request) };
-      return vendorAnswer(
-        { run_id, timeout, runtime: "shell", code: `install ${name}` },
-        env.signal,
-        runIn("install it", record, env, order),
-      );
+      const asked = { run_id, timeout, runtime: "shell", code: `install ${name}` } as const;
+      const order = { kind: "run", command: installCommand(request) } as const;
+      return run("install it", record, order, env, (atVendor) => vendorAnswer(asked, env.signal, atVendor));
     },
 
     writeFile: (record, { path, content, encoding }, env) =>
       inSandbox("write a file", record, env, async (vm, sandbox) => {
         const bytes = Buffer.from(content, encoding);
         if (bytes.length > MAX_FILE_BYTES) throw tooLarge(path);
-        refuseOutside(sandbox.cwd, path);
+        refuseOutside("path", sandbox.cwd, path);
         const upload = `.cerver-${randomUUID()}`;
         await vm.session.writeFiles([{ path: upload, content: bytes, mode: 0o644 }], { signal: env.signal });
         await askSupervisor(vm, { kind: "place", upload, path }, env.signal);
@@ -138,7 +151,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
 
     readFile: (record, path, encoding, env) =>
       inSandbox("read a file", record, env, async (vm, sandbox) => {
-        refuseOutside(sandbox.cwd, path);
+        refuseOutside("path", sandbox.cwd, path);
         const found = JSON.parse(String(await askSupervisor(vm, { kind: "look", path }, env.signal)));
         if (found.size > MAX_FILE_BYTES) throw tooLarge(path);
         const bytes = await vm.session
@@ -276,6 +289,7 @@ async function create(
   signal: AbortSignal,
 ): Promise<void> {
   const session = metadata.cerver_session_id;
+  const envs = metadata.env === undefined ? undefined : parse(Environment, metadata.env);
   try {
     await at.Sandbox.create({
       ...at.options,
@@ -285,6 +299,7 @@ async function create(
       snapshotExpiration: SNAPSHOT_LIFETIME_MS,
       keepLastSnapshots: { count: 1 },
       ...(runtime !== undefined && { runtime }),
+      ...(envs && { env: { [ENVIRONMENT_VARIABLE]: JSON.stringify(envs) } }),
       ...(typeof session === "string" && { tags: { [SESSION_TAG]: session } }),
     });
   } catch (error) {
@@ -333,19 +348,18 @@ async function remove({ Sandbox, options }: Vendor, name: string, signal: AbortS
   }
 }
 
-function orderOf({ runtime, code, cwd, envs, stdin }: SandboxRunRequest): Order {
+/** Refuses what nobody knows, by its name, and what cannot be served here. */
+function orderOf(request: SandboxRunRequest): Extract<Order, { kind: "run" }> {
+  const { runtime, code, cwd, envs, stdin, background, stdin_open } = parse(SandboxRunRequest, request);
+  if (background)
+    throw new CerverError("unsupported", `${VENDOR} runs cannot be given background here.`, {
+      hint: "Stream the run, or let a compute of your own run it in the background.",
+    });
+  if (stdin_open)
+    throw new CerverError("unsupported", `${VENDOR} runs cannot be given stdin_open here.`, {
+      hint: "Give the whole input as stdin.",
+    });
   return { kind: "run", command: { kind: runtime, code }, cwd, envs, stdin };
-}
-
-function refuseUnserved({ background, stdin_open }: SandboxRunRequest): void {
-  const option = background ? "background" : stdin_open ? "stdin_open" : undefined;
-  if (option === undefined) return;
-  throw new CerverError("unsupported", `${VENDOR} runs cannot be given ${option} here.`, {
-    hint:
-      option === "background"
-        ? "Stream the run, or let a compute of your own run it in the background."
-        : "Give the whole input as stdin.",
-  });
 }
 
 /** A name, with a scope and a version, tag or range of plain characters (npm's package.json documentation, "name"). */
@@ -374,7 +388,7 @@ function installCommand({ package: name, manager }: InstallRequest) {
 }
 
 /** What the text of a path tells already; links are looked at in the sandbox. */
-function refuseOutside(root: string, path: string): void {
+function refuseOutside(field: "path" | "cwd", root: string, path: string): void {
   const target = posix.resolve(root, path);
   const why = path.includes("\0")
     ? "it holds a NUL character"
@@ -385,8 +399,8 @@ function refuseOutside(root: string, path: string): void {
         : "it leads up and out";
   if (why === undefined) return;
   const shown = path.replaceAll("\0", "\\0");
-  throw new CerverError("forbidden", `path: "${shown}" is outside of this sandbox's folder: ${why}.`, {
-    hint: "Use a path inside the session's working folder.",
+  throw new CerverError("forbidden", `${field}: "${shown}" is outside of this sandbox's folder: ${why}.`, {
+    hint: `Use a ${field === "cwd" ? "folder" : "path"} inside the session's own.`,
   });
 }
 
