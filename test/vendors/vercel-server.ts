@@ -150,6 +150,12 @@ export async function startVercelServer(options: VercelServerOptions) {
     createDelayMs: 0,
     lostCommands: 0,
     lostKills: 0,
+    /** Deletes that are refused because the sandbox runs. */
+    busyDeletes: 0,
+    /** Looks at a command that are refused with 429. */
+    busyLooks: 0,
+    /** The image has no Node.js. */
+    hasNoNode: false,
     /** Lines after which each log that is opened breaks off; one entry a log. */
     cuts: [] as number[],
     /** All logs break off at once, for as long as this is set. */
@@ -280,6 +286,10 @@ export async function startVercelServer(options: VercelServerOptions) {
       }
       if (method === "DELETE") {
         const { sandbox } = described(box);
+        if (faults.busyDeletes > 0 && sandbox.status === "running") {
+          faults.busyDeletes--;
+          throw new Refusal(422, "sandbox_running", "The sandbox is running");
+        }
         boxes.delete(box.name);
         await endBox(box);
         return answer({ sandbox });
@@ -387,6 +397,10 @@ export async function startVercelServer(options: VercelServerOptions) {
         if (cmd.exitCode === null) trySignal(cmd.child.pid!, signal);
         return answer({ command: commandOf(vm, cmd) });
       }
+      if (faults.busyLooks > 0) {
+        faults.busyLooks--;
+        throw new Refusal(429, "rate_limited", "Too many requests", 1);
+      }
       while (query.get("wait") === "true" && cmd.exitCode === null) await cmd.news.promise;
       return answer({ command: commandOf(vm, cmd) });
     }
@@ -426,7 +440,8 @@ export async function startVercelServer(options: VercelServerOptions) {
   async function startCommand(box: Box, vm: Vm, wanted: z.infer<typeof Start>): Promise<Cmd> {
     const { command, args, env } = wanted;
     const cwd = resolve(box.cwd, wanted.cwd ?? ".");
-    const child = spawn(command, args, {
+    const file = faults.hasNoNode && command === "node" ? join(box.folder, "no-node-here") : command;
+    const child = spawn(file, args, {
       cwd,
       env: {
         PATH: process.env.PATH!,

@@ -1,5 +1,9 @@
-import { writeFileSync } from "node:fs";
-import { symlink } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { ProviderEnv, SandboxRecord } from "../../src/gateway/compute/contract.js";
@@ -71,6 +75,9 @@ afterEach(async () => {
     createDelayMs: 0,
     lostCommands: 0,
     lostKills: 0,
+    busyDeletes: 0,
+    busyLooks: 0,
+    hasNoNode: false,
     logsAreDown: false,
   });
   server.faults.creates.length = server.faults.cuts.length = 0;
@@ -189,7 +196,7 @@ describe("a run", () => {
     // What is on the way is in sockets and one piece here: far less than the 40 MB there are.
     expect(server.logBytes - before).toBeLessThan(12_000_000);
     await reader.cancel();
-    await until(() => server.processes(record.sandboxId).length === 0);
+    await until(() => seen().length === 0);
   });
 
   test("refuses what cannot be served", async () => {
@@ -211,9 +218,18 @@ describe("a run", () => {
     expect(await run({ code: "sleep 300 & sleep 300 >/dev/null 2>&1 & echo done" })).toMatchObject({
       stdout: "done\n",
     });
-    expect(server.processes(record.sandboxId)).toEqual([]);
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
   });
 });
+
+/** What runs in the sandbox, but for the supervisors, which are ours: they go a moment after they have told an end. */
+const seen = () => {
+  const pids = new Set(server.processes(record.sandboxId));
+  return [...look().values()].filter(
+    ({ pid, state, environ }) =>
+      pids.has(pid) && state !== "Z" && !environ.some((entry) => entry.startsWith("CERVER_ORDER=")),
+  );
+};
 
 /** A tree that hides: a child in a session of its own, one that ignores TERM, and a grandchild whose parent is gone. */
 const HIDING = `
@@ -223,11 +239,6 @@ sh -c 'trap "" TERM; while :; do sleep 1; done' &
 echo ready; wait`;
 
 describe("ending a run", () => {
-  const seen = () => {
-    const pids = new Set(server.processes(record.sandboxId));
-    return [...look().values()].filter(({ pid, state }) => pids.has(pid) && state !== "Z");
-  };
-
   test("its limit ends the whole tree, and then it is told", async () => {
     const answer = await run({ code: HIDING, timeout: 1 });
     expect(answer).toMatchObject({
@@ -237,7 +248,7 @@ describe("ending a run", () => {
       success: false,
     });
     expect(answer.stdout).toContain("ready");
-    expect(seen()).toEqual([]);
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
   });
 
   test("a caller that leaves a stream ends the whole tree", async () => {
@@ -257,16 +268,16 @@ describe("ending a run", () => {
     await until(() => seen().length > 4);
     left.abort(new Error("the caller is gone"));
     await expect(answer).rejects.toThrow("the caller is gone");
-    expect(seen()).toEqual([]);
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
   });
 
   test("a lost kill is sent again; when none arrives, another command does it", async () => {
     server.faults.lostKills = 1;
     expect(await run({ code: HIDING, timeout: 0.5 })).toMatchObject({ status: "timed_out" });
-    expect(seen()).toEqual([]);
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
     server.faults.lostKills = 100;
     expect(await run({ code: HIDING, timeout: 0.5 })).toMatchObject({ status: "timed_out" });
-    expect(seen()).toEqual([]);
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
   });
 });
 
@@ -303,12 +314,27 @@ describe("a wire that fails", () => {
     await until(() => server.processes(record.sandboxId).length >= 3);
     server.killLeaders(record.sandboxId);
     await expect(answer).rejects.toMatchObject({ code: "compute_lost" });
-    expect(server.processes(record.sandboxId)).toEqual([]);
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
   });
 
-  test("a log that stays away makes the run lost", async () => {
+  test("a log that breaks off at its very end, and a vendor that is busy, do not change the end", async () => {
+    server.faults.cuts.push(1, 1, 1);
+    server.faults.busyLooks = 2;
+    expect(await run({ code: "echo one; sleep 0.1; echo two" })).toMatchObject({
+      stdout: "one\ntwo\n",
+      exit_code: 0,
+    });
+    expect([server.faults.cuts, server.faults.busyLooks]).toEqual([[], 0]);
+  });
+
+  test("a sandbox without Node.js is a failure that says so", async () => {
+    server.faults.hasNoNode = true;
+    await expect(run({})).rejects.toMatchObject({ code: "provider_failed", hint: /Node\.js/ });
+  });
+
+  test("a log that stays away makes the run lost", { timeout: 60_000 }, async () => {
     server.faults.logsAreDown = true;
-    await expect(run({ code: "sleep 20" })).rejects.toMatchObject({
+    await expect(run({ code: "sleep 100", timeout: 90 })).rejects.toMatchObject({
       code: "compute_lost",
       hint: /Look in the sandbox/,
     });
@@ -317,7 +343,7 @@ describe("a wire that fails", () => {
   test("an order whose answer is lost is not sent again, and what it started is ended", async () => {
     server.faults.lostCommands = 1;
     await expect(run({ code: "echo x >> ran; sleep 30" })).rejects.toMatchObject({ code: "compute_lost" });
-    expect(server.processes(record.sandboxId)).toEqual([]);
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
     const { stdout } = await run({ code: "cat ran 2>/dev/null | wc -l" });
     expect(Number(stdout)).toBeLessThanOrEqual(1);
   });
@@ -367,6 +393,22 @@ describe("a sandbox", () => {
     expect(alive).toEqual([]);
     expect((await all(response)).at(-1)).toMatchObject({ type: "error", status: "lost" });
     await expect(run({})).rejects.toMatchObject({ code: "sandbox_not_found" });
+  });
+
+  test("is deleted by a vendor that will not while it runs", async () => {
+    server.faults.busyDeletes = 1;
+    await provider.deleteSandbox(record, env());
+    expect(server.sandboxes()).not.toContain(record.sandboxId);
+  });
+
+  test("gives its variables to every run, and none of them to what watches over it", async () => {
+    record = await create({}, 600_000, { env: { NODE_OPTIONS: "--no-such", A: "1" } });
+    expect(await run({ code: 'echo "$NODE_OPTIONS $A"; env | grep -c CERVER_ENV' })).toMatchObject({
+      stdout: "--no-such 1\n0\n",
+    });
+    await expect(create({}, 600_000, { env: { "A B": "1" } })).rejects.toMatchObject({
+      code: "invalid_request",
+    });
   });
 
   test("sleeps with its files and wakes with them", async () => {
@@ -453,14 +495,29 @@ describe("packages", () => {
   const install = async (name: string, manager: "npm" | "pip"): Promise<any> =>
     (await provider.installPackage(record, { package: name, manager, timeout: 60 }, env())).json();
 
-  test("are installed by the sandbox's own managers", async () => {
-    const folder = server.folder(record.sandboxId);
-    // A package in the folder itself, so that no registry is needed.
-    await run({ code: `mkdir -p lib && printf '{"name":"lib","version":"1.0.0"}' > lib/package.json` });
-    writeFileSync(join(folder, ".npmrc"), "offline=true\nregistry=http://127.0.0.1:9/\nfetch-retries=0\n");
-    const answer = await install("no-such-package-of-ours", "npm");
-    expect(answer).toMatchObject({ status: "failed", success: false });
-    expect(answer.stderr).toMatch(/ENOTCACHED|ECONNREFUSED/);
+  test("are installed into the working folder by npm and by pip", { timeout: 90_000 }, async () => {
+    const registry = await startRegistry();
+    try {
+      const { url } = registry;
+      record = await create({}, 600_000, {
+        env: {
+          npm_config_registry: `${url}/npm/`,
+          PIP_INDEX_URL: `${url}/pip/`,
+          PIP_TRUSTED_HOST: "127.0.0.1",
+        },
+      });
+      expect(await install("cerver-probe", "npm")).toMatchObject({ status: "succeeded", success: true });
+      const code = "import probe from 'cerver-probe'; console.log(probe)";
+      expect(await run({ code, runtime: "node" })).toMatchObject({ stdout: "from npm\n" });
+      expect(await install("cerver-probe", "pip")).toMatchObject({ status: "succeeded" });
+      const python = "python3 -c 'import cerver_probe; print(cerver_probe.WORD)'";
+      expect(await run({ code: python, envs: { PYTHONPATH: ".python" } })).toMatchObject({
+        stdout: "from pip\n",
+      });
+      expect(await install("cerver-missing", "npm")).toMatchObject({ status: "failed", success: false });
+    } finally {
+      await registry.close();
+    }
   });
 
   test("have plain names", async () => {
@@ -469,6 +526,53 @@ describe("packages", () => {
         await expect(install(name, manager)).rejects.toMatchObject({ code: "invalid_request" });
   });
 });
+
+/** One package, as npm's and pip's registries serve it. */
+async function startRegistry() {
+  const folder = await mkdtemp(join(tmpdir(), "vercel-registry-"));
+  await mkdir(join(folder, "package"));
+  const manifest = { name: "cerver-probe", version: "1.0.0", main: "index.js" };
+  await writeFile(join(folder, "package", "package.json"), JSON.stringify(manifest));
+  await writeFile(join(folder, "package", "index.js"), "module.exports = 'from npm';");
+  execFileSync("tar", ["-czf", join(folder, "probe.tgz"), "-C", folder, "package"]);
+  const wheel = "cerver_probe-1.0.0-py3-none-any.whl";
+  const python = `
+import zipfile, sys
+with zipfile.ZipFile(sys.argv[1], "w") as z:
+    z.writestr("cerver_probe.py", "WORD = 'from pip'\\n")
+    z.writestr("cerver_probe-1.0.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: cerver-probe\\nVersion: 1.0.0\\n")
+    z.writestr("cerver_probe-1.0.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    z.writestr("cerver_probe-1.0.0.dist-info/RECORD", "")
+`;
+  execFileSync("python3", ["-c", python, join(folder, wheel)]);
+  const registry = createServer((request, response) => {
+    const { pathname } = new URL(request.url!, "http://registry");
+    if (pathname === "/npm/cerver-probe") {
+      const dist = { tarball: `${url}/probe.tgz` };
+      const versions = { "1.0.0": { ...manifest, dist } };
+      return void response.end(
+        JSON.stringify({ name: "cerver-probe", versions, "dist-tags": { latest: "1.0.0" } }),
+      );
+    }
+    if (pathname === "/probe.tgz") return void response.end(readFileSync(join(folder, "probe.tgz")));
+    if (pathname === "/pip/cerver-probe/") {
+      response.setHeader("content-type", "text/html");
+      return void response.end(`<a href="/${wheel}">${wheel}</a>`);
+    }
+    if (pathname === `/${wheel}`) return void response.end(readFileSync(join(folder, wheel)));
+    response.writeHead(404).end("{}");
+  });
+  await new Promise<void>((listening) => registry.listen(0, "127.0.0.1", listening));
+  const url = `http://127.0.0.1:${(registry.address() as AddressInfo).port}`;
+  return {
+    url,
+    async close() {
+      registry.closeAllConnections();
+      await new Promise((closed) => registry.close(closed));
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
 
 describe("an account", () => {
   test("is verified, and refused in the vendor's words, without its token", async () => {
@@ -545,6 +649,10 @@ describe("an account", () => {
       code: "provider_failed",
       hint: /billing/,
     });
+    const indiscreet = await failing({ status: 400, message: "Bad token vcp_secret123" }).catch(
+      (error) => error,
+    );
+    expect(indiscreet.message).toMatch(/Bad token \[token\]/);
     await expect(failing({ status: 500, message: "Boom" })).rejects.toMatchObject({
       code: "provider_failed",
       message: /Boom/,

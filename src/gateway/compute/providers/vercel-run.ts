@@ -18,9 +18,9 @@ import { VercelRefusal, type VercelWire } from "./vercel-wire.js";
 const MAX_INLINE_ORDER_BYTES = 96 * 1024;
 /** A line that is silent for this long is taken for dead, and the log is read anew. */
 const SILENCE_MS = 3 * HEARTBEAT_MS;
-/** How often in a row a log is read anew without anything new in it. */
-const MAX_READS = 6;
-const READ_PAUSE_MS = 250;
+/** How long a log that is read again and again may bring nothing new, and the pauses between, in milliseconds. */
+const PATIENCE_MS = 30_000;
+const READ_PAUSES_MS = [0, 250, 500, 1_000, 2_000, 4_000, 8_000];
 /** How long a run's own supervisor has to end it; then another one does. */
 const KILL_WAIT_MS = 10_000;
 /** How long an order of our own may take, such as moving a file. */
@@ -74,8 +74,7 @@ export async function runOrder(
     if (outcome.alive === 0) return outcome;
     throw lost(`${outcome.alive} processes of the run could not be ended in the sandbox`);
   } catch (error) {
-    // A supervisor that is gone may have left something behind that it can no more end itself.
-    if (error instanceof SupervisorGone && !signal.aborted) await endByKey(vm, key).catch(() => {});
+    if (order.kind === "run" && !signal.aborted) await endUnheard(vm, command, key, error);
     throw error;
   } finally {
     signal.removeEventListener("abort", end);
@@ -138,36 +137,47 @@ async function followFrames(
   left: AbortSignal,
 ): Promise<VendorEnd & { alive: number }> {
   const frames = new Frames(take);
-  let wasFinished = false;
+  let isFinished = false;
+  let lastNews = performance.now();
   for (let reads = 0; ; reads++) {
+    frames.restart();
     const before = frames.count;
+    let isWhole = false;
+    let pause = READ_PAUSES_MS[Math.min(reads, READ_PAUSES_MS.length - 1)]!;
     try {
-      for await (const { stream, data } of readLog(command, left)) {
+      for await (const line of readLog(command, left)) {
+        if (line === "whole") {
+          isWhole = true;
+          break;
+        }
         wire.took(command.cmdId);
-        const end = stream === "stdout" ? await frames.push(data) : frames.complain(data);
+        const end = line.stream === "stdout" ? await frames.push(line.data) : frames.complain(line.data);
         if (end) return end;
       }
     } catch (error) {
       if (error instanceof CerverError) throw error;
-      // What is wrong is told by the command's own state below.
+      if (isGone(error)) throw sandboxEnded(error);
+      // What else is wrong may pass, or is told by the command's own state below.
+      if (error instanceof VercelRefusal) pause = Math.max(pause, error.retryAfterMs ?? 0);
     }
     left.throwIfAborted();
-    if (frames.count > before) reads = 0;
-    if (wasFinished) throw gone(frames);
-    if (reads >= MAX_READS) throw lost("Vercel's log of it broke off and could not be read on");
-    await sleep(READ_PAUSE_MS * reads, undefined, { signal: left });
-    frames.restart();
-    const now = await session.getCommand(command.cmdId, { signal: left }).catch((error: unknown) => {
-      throw lost(`Vercel does not tell about it any more: ${(error as Error).message}`, error);
-    });
-    // What was printed last may not have been in the log yet, so a finished command's log is read once more.
-    wasFinished = now.exitCode !== null;
+    if (frames.count > before) [reads, lastNews] = [0, performance.now()];
+    if (isWhole && isFinished) throw gone(frames);
+    if (performance.now() + pause > lastNews + PATIENCE_MS)
+      throw lost("Vercel's log of it broke off and could not be read on");
+    await sleep(pause, undefined, { signal: left });
+    try {
+      // What was printed last may not have been in the log yet, so a finished command's log is read once more.
+      isFinished = (await session.getCommand(command.cmdId, { signal: left })).exitCode !== null;
+    } catch (error) {
+      if (isGone(error)) throw sandboxEnded(error);
+    }
   }
 }
 
-/** The lines of a log until it ends, breaks off, or is silent for so long that the line has to be dead. */
+/** The lines of a log. `whole` comes after the last one, unless the log broke off or is silent for so long that it has to be dead. */
 async function* readLog(command: Command, left: AbortSignal) {
-  const lines = command.logs({ signal: left });
+  const lines = command.logs({ signal: AbortSignal.any([left]) });
   try {
     for (;;) {
       const next = lines.next();
@@ -177,7 +187,11 @@ async function* readLog(command: Command, left: AbortSignal) {
         timer = setTimeout(() => resolve(undefined), SILENCE_MS);
       });
       const result = await Promise.race([next, silence]).finally(() => clearTimeout(timer));
-      if (!result || result.done) return;
+      if (!result) return;
+      if (result.done) {
+        yield "whole" as const;
+        return;
+      }
       yield result.value;
     }
   } finally {
@@ -272,6 +286,19 @@ async function endSupervisor(
   if (!isTold) await endByKey(vm, key);
 }
 
+/** Ends a run that nobody hears of any more, as far as that can be done: its caller only learns that it is lost. */
+async function endUnheard(vm: VercelVm, command: Command, key: string, error: unknown): Promise<void> {
+  if (!(error instanceof CerverError) || isGone(error.cause)) return;
+  // A supervisor that is gone may have left something behind that it can no more end itself.
+  const ending =
+    error instanceof SupervisorGone
+      ? endByKey(vm, key)
+      : error.code === "compute_lost"
+        ? command.kill("SIGTERM")
+        : undefined;
+  await ending?.catch(() => {});
+}
+
 /** Ends everything that carries a key, wherever it is in the sandbox, and makes sure that nothing more starts under it. */
 async function endByKey(vm: VercelVm, key: string): Promise<void> {
   let told: Buffer;
@@ -288,6 +315,10 @@ async function endByKey(vm: VercelVm, key: string): Promise<void> {
 /** Whether the vendor says that the sandbox is not there or not running any more. */
 export function isGone(error: unknown): boolean {
   return error instanceof VercelRefusal && (error.status === 404 || error.status === 410);
+}
+
+function sandboxEnded(cause: unknown): CerverError {
+  return lost(`the sandbox ended while it ran: ${(cause as Error).message}`, cause);
 }
 
 function gone({ count, complaint }: Frames): CerverError {

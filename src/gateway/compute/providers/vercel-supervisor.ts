@@ -12,6 +12,8 @@ export type Order =
       cwd?: string | undefined;
       envs?: Record<string, string> | undefined;
       stdin?: string | undefined;
+      /** It is ended after so many milliseconds, should nobody have done it before: the gateway may be gone by then. */
+      limitMs?: number | undefined;
     }
   /** Ends everything that an earlier order's key marks, and keeps that order from starting later. */
   | { kind: "end"; key: string }
@@ -123,7 +125,7 @@ async function endTree(leader, mark) {
   }
 }
 
-function run({ command, cwd: wanted = ".", envs = {}, stdin }) {
+function run({ command, cwd: wanted = ".", envs = {}, stdin, limitMs }) {
   let cwd;
   try { cwd = fs.realpathSync(path.resolve(root, wanted)); } catch {}
   if (!cwd || !fs.statSync(cwd).isDirectory())
@@ -151,7 +153,9 @@ function run({ command, cwd: wanted = ".", envs = {}, stdin }) {
   if (child.pid === undefined) return;
   const heart = setInterval(() => say("h", ""), ${HEARTBEAT_MS});
   let stopping;
-  process.on("SIGTERM", () => { stopping ??= endTree(child.pid, "CERVER_RUN=" + key); });
+  const stop = () => { stopping ??= endTree(child.pid, "CERVER_RUN=" + key); };
+  process.on("SIGTERM", stop);
+  if (limitMs) setTimeout(stop, limitMs);
   child.stdin?.on("error", () => {});
   child.stdin?.end(stdin);
   const pipes = [child.stdout, child.stderr];

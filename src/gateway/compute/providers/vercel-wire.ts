@@ -24,9 +24,8 @@ export class VercelRefusal extends Error {
     readonly status?: number,
     readonly code?: string,
     readonly retryAfterMs?: number,
-    options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(message);
   }
 }
 
@@ -36,11 +35,14 @@ export class VercelRefusal extends Error {
  */
 export class VercelWire {
   readonly #fetch: typeof fetch;
+  /** May stand in nobody's words. */
+  readonly #secret: string | undefined;
   /** By command. */
   readonly #meters = new Map<string, LogMeter>();
 
-  constructor(given: typeof fetch) {
+  constructor(given: typeof fetch, secret?: string) {
     this.#fetch = given;
+    this.#secret = secret;
   }
 
   readonly fetch: typeof fetch = async (input, init) => {
@@ -87,10 +89,10 @@ export class VercelWire {
       if (init?.signal?.aborted) throw init.signal.reason;
       const { cause } = error as { cause?: { code?: string; message?: string } };
       const why = cause?.code ?? cause?.message ?? (error as Error).message;
-      throw new VercelRefusal(`no answer came (${why})`, undefined, undefined, undefined, { cause: error });
+      throw new VercelRefusal(`no answer came (${why})`);
     }
     if (response.ok) return response;
-    throw await refusalOf(response);
+    throw await refusalOf(response, this.#secret);
   }
 }
 
@@ -145,8 +147,9 @@ class LogMeter {
 const NEWLINE = 0x0a;
 
 /** `{error: {code, message}}`, as Vercel's API says what went wrong. */
-async function refusalOf(response: Response): Promise<VercelRefusal> {
-  const text = (await response.text().catch(() => "")).slice(0, MAX_ERROR_LENGTH);
+async function refusalOf(response: Response, secret: string | undefined): Promise<VercelRefusal> {
+  const whole = await response.text().catch(() => "");
+  const text = (secret ? whole.replaceAll(secret, "[token]") : whole).slice(0, MAX_ERROR_LENGTH);
   let said: { error?: { code?: unknown; message?: unknown } } = {};
   try {
     said = JSON.parse(text) ?? {};

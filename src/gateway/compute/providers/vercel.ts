@@ -2,9 +2,10 @@ import { randomUUID } from "node:crypto";
 import { posix } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sandbox } from "@vercel/sandbox";
+import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
 import { parse } from "../../../protocol/parse.js";
-import { Environment } from "../../../protocol/runs.js";
+import { Environment, timeoutOf } from "../../../protocol/runs.js";
 import {
   type CreateSandboxRequest,
   type FileContent,
@@ -30,9 +31,10 @@ const DEFAULT_LIFETIME_MS = 45 * 60_000;
 const SNAPSHOT_LIFETIME_MS = 7 * 24 * 60 * 60_000;
 /** Pauses between the attempts to remove a sandbox of which nobody knows whether it was made. */
 const REMOVE_PAUSES_MS = [0, 400, 1_200, 3_000];
-/** Pauses while the vendor is still putting a sandbox to sleep. */
-const WAKE_PAUSES_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
+/** Pauses while a sandbox is busy: the vendor is still putting it to sleep. */
+const BUSY_PAUSES_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
 const MAX_FOUND = 100;
+const BACKSTOP_MS = 15_000;
 
 export interface VercelOptions {
   fetch?: typeof fetch;
@@ -56,13 +58,12 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
   ): Promise<T> => {
     try {
       env.signal.throwIfAborted();
-      const wire = new VercelWire(given);
+      const wire = new VercelWire(given, env.credentials.vercel_token);
       const { Sandbox } = await import("@vercel/sandbox");
       const scope = await accounts.scopeOf(env.credentials, wire, env.signal);
       return await act({ Sandbox, scope, wire, options: { ...scope, fetch: wire.fetch } });
     } catch (error) {
-      if (env.signal.aborted && error === env.signal.reason) throw error;
-      throw failureOf(doing, error, env);
+      throw env.signal.aborted && isAbort(error, env.signal) ? env.signal.reason : failureOf(doing, error);
     }
   };
 
@@ -82,8 +83,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
           signal: env.signal,
         });
         const session = sandbox.currentSession();
-        if (session.status !== "running" && session.status !== "pending")
-          throw notRunning(sandboxId, session.status);
+        if (!isAwake(session.status)) throw notRunning(sandboxId, session.status);
         return await act({ session, wire: at.wire }, sandbox, at);
       } catch (error) {
         if (isGone(error)) throw sandboxGone(sandboxId, error as VercelRefusal);
@@ -103,10 +103,10 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
       if (order.cwd !== undefined) refuseOutside("cwd", sandbox.cwd, order.cwd);
       return answer((output, signal) =>
         runOrder(vm, order, output, signal).catch((error: unknown) => {
-          if (signal.aborted && error === signal.reason) throw error;
+          if (signal.aborted && isAbort(error, signal)) throw signal.reason;
           throw isGone(error)
             ? sandboxGone(record.sandboxId, error as VercelRefusal)
-            : failureOf(doing, error, env);
+            : failureOf(doing, error);
         }),
       );
     });
@@ -134,7 +134,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
     async installPackage(record, request, env) {
       const { run_id, timeout, package: name } = request;
       const asked = { run_id, timeout, runtime: "shell", code: `install ${name}` } as const;
-      const order = { kind: "run", command: installCommand(request) } as const;
+      const order = { kind: "run", command: installCommand(request), limitMs: backstopOf(asked) } as const;
       return run("install it", record, order, env, (atVendor) => vendorAnswer(asked, env.signal, atVendor));
     },
 
@@ -152,7 +152,8 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
     readFile: (record, path, encoding, env) =>
       inSandbox("read a file", record, env, async (vm, sandbox) => {
         refuseOutside("path", sandbox.cwd, path);
-        const found = JSON.parse(String(await askSupervisor(vm, { kind: "look", path }, env.signal)));
+        const told = await askSupervisor(vm, { kind: "look", path }, env.signal);
+        const found = Looked.parse(parsed(String(told)));
         if (found.size > MAX_FILE_BYTES) throw tooLarge(path);
         const bytes = await vm.session
           .readFile({ path: found.path }, { signal: env.signal })
@@ -240,11 +241,9 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
               resume: false,
               signal: env.signal,
             });
-            if (["running", "pending"].includes(sandbox.status)) await sandbox.stop({ signal: env.signal });
+            if (isAwake(sandbox.status)) await stopOnce(sandbox, env.signal);
           } catch (error) {
-            if (error instanceof VercelRefusal && error.status === 410) return;
-            if (isGone(error)) throw sandboxGone(sandboxId, error as VercelRefusal);
-            throw error;
+            throw isGone(error) ? sandboxGone(sandboxId, error as VercelRefusal) : error;
           }
         }),
 
@@ -256,7 +255,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
               return record;
             } catch (error) {
               if (isGone(error)) throw sandboxGone(record.sandboxId, error as VercelRefusal);
-              const pause = isFallingAsleep(error) ? WAKE_PAUSES_MS[attempt] : undefined;
+              const pause = isFallingAsleep(error) ? BUSY_PAUSES_MS[attempt] : undefined;
               if (pause === undefined) throw error;
               await sleep(pause, undefined, { signal: env.signal });
             }
@@ -289,7 +288,7 @@ async function create(
   signal: AbortSignal,
 ): Promise<void> {
   const session = metadata.cerver_session_id;
-  const envs = metadata.env === undefined ? undefined : parse(Environment, metadata.env);
+  const envs = environmentOf(metadata.env);
   try {
     await at.Sandbox.create({
       ...at.options,
@@ -310,6 +309,14 @@ async function create(
   if (!signal.aborted) return;
   await removeUnknown(at, name, signal.reason);
   throw signal.reason;
+}
+
+/** The variables of every run, from `metadata.env`. */
+function environmentOf(env: unknown): Record<string, string> | undefined {
+  if (env === undefined || env === null) return undefined;
+  const result = Environment.safeParse(env);
+  if (result.success) return result.data;
+  throw new CerverError("invalid_request", "metadata.env: has to be an object of variable names and texts.");
 }
 
 /** Removes a sandbox that may be there, or may still be about to be. */
@@ -336,16 +343,30 @@ async function removeUnknown(at: Vendor, name: string, cause: unknown): Promise<
   );
 }
 
-/** Deletes a sandbox with its snapshots. Tells whether it was there. */
+/** Deletes a sandbox with its snapshots, and ends what runs in it. Tells whether it was there. */
 async function remove({ Sandbox, options }: Vendor, name: string, signal: AbortSignal): Promise<boolean> {
-  try {
-    const sandbox = await Sandbox.get({ ...options, name, resume: false, signal });
-    await sandbox.delete({ deleteOrphanSnapshots: true, signal });
-    return true;
-  } catch (error) {
-    if (isGone(error)) return false;
-    throw error;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const sandbox = await Sandbox.get({ ...options, name, resume: false, signal });
+      // One that the vendor will not delete while it runs is stopped; one that is stopping is waited for.
+      if (attempt > 0 && sandbox.status === "running") await stopOnce(sandbox, signal);
+      await sandbox.delete({ deleteOrphanSnapshots: true, signal });
+      return true;
+    } catch (error) {
+      if (isGone(error)) return attempt > 0;
+      const isBusy = error instanceof VercelRefusal && (error.status === 409 || error.status === 422);
+      const pause = isBusy ? BUSY_PAUSES_MS[attempt] : undefined;
+      if (pause === undefined) throw error;
+      await sleep(pause, undefined, { signal });
+    }
   }
+}
+
+/** Stops a sandbox, unless it has stopped by itself meanwhile. */
+async function stopOnce(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
+  await sandbox.stop({ signal }).catch((error: unknown) => {
+    if (!(error instanceof VercelRefusal) || error.status !== 410) throw error;
+  });
 }
 
 /** Refuses what nobody knows, by its name, and what cannot be served here. */
@@ -359,8 +380,16 @@ function orderOf(request: SandboxRunRequest): Extract<Order, { kind: "run" }> {
     throw new CerverError("unsupported", `${VENDOR} runs cannot be given stdin_open here.`, {
       hint: "Give the whole input as stdin.",
     });
-  return { kind: "run", command: { kind: runtime, code }, cwd, envs, stdin };
+  return { kind: "run", command: { kind: runtime, code }, cwd, envs, stdin, limitMs: backstopOf(request) };
 }
+
+/** When the sandbox ends a run by itself: after its own time, and what a gateway needs to do it. */
+function backstopOf(request: Parameters<typeof timeoutOf>[0]): number {
+  return timeoutOf(request) * 1000 + BACKSTOP_MS;
+}
+
+/** What the supervisor says of a file: where it really is, and its bytes. */
+const Looked = z.object({ path: z.string(), size: z.number() });
 
 /** A name, with a scope and a version, tag or range of plain characters (npm's package.json documentation, "name"). */
 const NPM_PACKAGE =
@@ -430,6 +459,10 @@ function parsed(text: string): unknown {
   }
 }
 
+function isAwake(status: Sandbox["status"]): boolean {
+  return status === "running" || status === "pending";
+}
+
 function isFallingAsleep(error: unknown): boolean {
   return (
     error instanceof VercelRefusal &&
@@ -460,14 +493,25 @@ function notRunning(sandboxId: string, status: string): CerverError {
   );
 }
 
-function failureOf(doing: string, error: unknown, { credentials }: ProviderEnv): CerverError {
+/** Whether an error only says that the signal was aborted. */
+function isAbort(error: unknown, signal: AbortSignal): boolean {
+  if (error === signal.reason) return true;
+  return error instanceof Error && error.name === "AbortError" && !(error instanceof VercelRefusal);
+}
+
+function failureOf(doing: string, error: unknown): CerverError {
   if (error instanceof CerverError) return error;
   const { status, code, retryAfterMs } =
-    error instanceof VercelRefusal ? error : { status: undefined, code: undefined, retryAfterMs: undefined };
-  const token = credentials.vercel_token;
-  const words = wordsOf(error);
-  const message = token ? words.replaceAll(token, "[token]") : words;
-  return vendorFailure({ vendor: VENDOR, doing, status, code, message, retryAfterMs, cause: error });
+    error instanceof VercelRefusal ? error : ({} as Partial<VercelRefusal>);
+  return vendorFailure({
+    vendor: VENDOR,
+    doing,
+    status,
+    code,
+    message: wordsOf(error),
+    retryAfterMs,
+    cause: error,
+  });
 }
 
 function wordsOf(error: unknown): string {
