@@ -2,8 +2,9 @@ import { CerverError } from "../../../protocol/errors.js";
 
 /** How long the vendor may think about a request, in milliseconds. */
 const REQUEST_MS = 60_000;
-/** Making a sandbox takes it longer. */
+/** Making a sandbox takes it longer, and a file of the largest size is on its way for a while. */
 const CREATE_MS = 120_000;
+const TRANSFER_MS = 600_000;
 /** Pauses between the attempts of what may be asked twice. */
 const RETRY_PAUSES_MS = [300, 900];
 /** The longest line of a log that is taken, in bytes. */
@@ -50,7 +51,8 @@ export class VercelWire {
     const method = init?.method ?? "GET";
     const logOf = /\/cmd\/([^/]+)\/logs$/.exec(url.pathname)?.[1];
     const isCreate = method === "POST" && /\/v\d+\/sandboxes$/.test(url.pathname);
-    const limitMs = logOf ? undefined : isCreate ? CREATE_MS : REQUEST_MS;
+    const isFile = /\/fs\/(?:read|write)$/.test(url.pathname);
+    const limitMs = logOf ? undefined : isCreate ? CREATE_MS : isFile ? TRANSFER_MS : REQUEST_MS;
     const mayRepeat = method === "GET" || method === "DELETE" || url.pathname.endsWith("/kill");
     for (let attempt = 0; ; attempt++) {
       const pause = mayRepeat ? RETRY_PAUSES_MS[attempt] : undefined;

@@ -1,39 +1,31 @@
 import { randomUUID } from "node:crypto";
-import { posix } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Sandbox } from "@vercel/sandbox";
-import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
 import { parse } from "../../../protocol/parse.js";
-import { Environment, timeoutOf } from "../../../protocol/runs.js";
-import {
-  type CreateSandboxRequest,
-  type FileContent,
-  type InstallRequest,
-  MAX_FILE_BYTES,
-  SandboxRunRequest,
-  SandboxState,
-} from "../../../protocol/sandbox.js";
+import { timeoutOf } from "../../../protocol/runs.js";
+import { type FileContent, SandboxRunRequest } from "../../../protocol/sandbox.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
-import { vendorFailure } from "../vendor-failure.js";
+import { installArguments } from "../vendor-install.js";
 import { type RunAtVendor, vendorAnswer, vendorStream } from "../vendor-run.js";
-import { VercelAccounts, type VercelScope } from "./vercel-account.js";
+import { VercelAccounts } from "./vercel-account.js";
+import { failureOf, isAbort, notRunning, sandboxGone, VENDOR } from "./vercel-failure.js";
+import { readVercelFile, readVercelState, refuseOutside, writeVercelFile } from "./vercel-files.js";
 import { askSupervisor, isGone, runOrder, type VercelVm } from "./vercel-run.js";
-import { ENVIRONMENT_VARIABLE, type Order } from "./vercel-supervisor.js";
-import { VercelRefusal, VercelWire } from "./vercel-wire.js";
+import {
+  createVercel,
+  isAwake,
+  removeVercel,
+  SESSION_TAG,
+  stopVercel,
+  type Vendor,
+  wakeVercel,
+} from "./vercel-sandboxes.js";
+import type { Order } from "./vercel-supervisor.js";
+import { type VercelRefusal, VercelWire } from "./vercel-wire.js";
 
-const VENDOR = "Vercel Sandbox";
-/** The tag by which a session's sandboxes are found. */
-const SESSION_TAG = "cerver_session";
-/** How long a sandbox lives when nobody says: the longest that every plan of Vercel's gives. Its own default is 5 minutes. */
-const DEFAULT_LIFETIME_MS = 45 * 60_000;
-/** What is left of a sleeping sandbox that nobody deletes goes after a week. */
-const SNAPSHOT_LIFETIME_MS = 7 * 24 * 60 * 60_000;
-/** Pauses between the attempts to remove a sandbox of which nobody knows whether it was made. */
-const REMOVE_PAUSES_MS = [0, 400, 1_200, 3_000];
-/** Pauses while a sandbox is busy: the vendor is still putting it to sleep. */
-const BUSY_PAUSES_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
+/** A session's sandboxes are told up to here. */
 const MAX_FOUND = 100;
+/** How much later than its limit a run is ended by its own supervisor, in milliseconds. */
 const BACKSTOP_MS = 15_000;
 
 export interface VercelOptions {
@@ -61,7 +53,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
       const wire = new VercelWire(given, env.credentials.vercel_token);
       const { Sandbox } = await import("@vercel/sandbox");
       const scope = await accounts.scopeOf(env.credentials, wire, env.signal);
-      return await act({ Sandbox, scope, wire, options: { ...scope, fetch: wire.fetch } });
+      return await act({ Sandbox, wire, options: { ...scope, fetch: wire.fetch } });
     } catch (error) {
       throw env.signal.aborted && isAbort(error, env.signal) ? env.signal.reason : failureOf(doing, error);
     }
@@ -72,7 +64,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
     doing: string,
     { sandboxId }: SandboxRecord,
     env: ProviderEnv,
-    act: (vm: VercelVm, sandbox: Sandbox, at: Vendor) => Promise<T>,
+    act: (vm: VercelVm, sandbox: Sandbox) => Promise<T>,
   ): Promise<T> =>
     withVendor(doing, env, async (at) => {
       try {
@@ -84,7 +76,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
         });
         const session = sandbox.currentSession();
         if (!isAwake(session.status)) throw notRunning(sandboxId, session.status);
-        return await act({ session, wire: at.wire }, sandbox, at);
+        return await act({ session, wire: at.wire }, sandbox);
       } catch (error) {
         if (isGone(error)) throw sandboxGone(sandboxId, error as VercelRefusal);
         throw error;
@@ -117,7 +109,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
     createSandbox: (request, env) =>
       withVendor("make a sandbox", env, async (at) => {
         const name = `cerver-${randomUUID()}`;
-        await create(at, name, request, runtime, env.signal);
+        await createVercel(at, name, request, runtime, env.signal);
         return recordOf(name, env);
       }),
 
@@ -134,57 +126,29 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
     async installPackage(record, request, env) {
       const { run_id, timeout, package: name } = request;
       const asked = { run_id, timeout, runtime: "shell", code: `install ${name}` } as const;
-      const order = { kind: "run", command: installCommand(request), limitMs: backstopOf(asked) } as const;
+      const [file, ...args] = installArguments(request);
+      const command = { kind: "argv", file, args } as const;
+      const order = { kind: "run", command, limitMs: backstopOf(asked) } as const;
       return run("install it", record, order, env, (atVendor) => vendorAnswer(asked, env.signal, atVendor));
     },
 
-    writeFile: (record, { path, content, encoding }, env) =>
+    writeFile: (record, request, env) =>
       inSandbox("write a file", record, env, async (vm, sandbox) => {
-        const bytes = Buffer.from(content, encoding);
-        if (bytes.length > MAX_FILE_BYTES) throw tooLarge(path);
-        refuseOutside("path", sandbox.cwd, path);
-        const upload = `.cerver-${randomUUID()}`;
-        await vm.session.writeFiles([{ path: upload, content: bytes, mode: 0o644 }], { signal: env.signal });
-        await askSupervisor(vm, { kind: "place", upload, path }, env.signal);
-        return Response.json({ success: true, path, size: bytes.length });
+        const size = await writeVercelFile(vm, sandbox.cwd, request, env.signal);
+        return Response.json({ success: true, path: request.path, size });
       }),
 
     readFile: (record, path, encoding, env) =>
       inSandbox("read a file", record, env, async (vm, sandbox) => {
-        refuseOutside("path", sandbox.cwd, path);
-        const told = await askSupervisor(vm, { kind: "look", path }, env.signal);
-        const found = Looked.parse(parsed(String(told)));
-        if (found.size > MAX_FILE_BYTES) throw tooLarge(path);
-        const bytes = await vm.session
-          .readFile({ path: found.path }, { signal: env.signal })
-          .then((stream) => stream && upTo(MAX_FILE_BYTES, stream, path))
-          .catch((error: unknown) => {
-            if (error instanceof VercelRefusal && error.status === 404) return null;
-            throw error;
-          });
-        if (bytes === null)
-          throw new CerverError("file_not_found", `path: there is no file "${path}" in this sandbox.`);
-        return Response.json({
-          path,
-          content: bytes.toString(encoding),
-          encoding,
-          size: bytes.length,
-        } satisfies FileContent);
+        const bytes = await readVercelFile(vm, sandbox.cwd, path, env.signal);
+        const file = { path, content: bytes.toString(encoding), encoding, size: bytes.length };
+        return Response.json(file satisfies FileContent);
       }),
 
     getState: (record, env) =>
       inSandbox("read the state", record, env, async (vm) => {
-        const text = String(await askSupervisor(vm, { kind: "get_state" }, env.signal));
-        const state = SandboxState.safeParse(parsed(text));
-        if (!state.success)
-          throw new CerverError(
-            "provider_failed",
-            "The state file in the sandbox is not what was put there.",
-            {
-              hint: "Something in the sandbox wrote to ~/.cerver/state.json. Set the state anew.",
-            },
-          );
-        return Response.json({ provider: "vercel", sandbox_id: record.sandboxId, state: state.data });
+        const state = await readVercelState(vm, env.signal);
+        return Response.json({ provider: "vercel", sandbox_id: record.sandboxId, state });
       }),
 
     setState: (record, state, env) =>
@@ -195,7 +159,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
 
     deleteSandbox: ({ sandboxId }, env) =>
       withVendor("delete a sandbox", env, async (at) => {
-        await remove(at, sandboxId, env.signal);
+        await removeVercel(at, sandboxId, env.signal);
         return Response.json({
           success: true,
           sandbox_id: sandboxId,
@@ -241,132 +205,25 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
               resume: false,
               signal: env.signal,
             });
-            if (isAwake(sandbox.status)) await stopOnce(sandbox, env.signal);
+            if (isAwake(sandbox.status)) await stopVercel(sandbox, env.signal);
           } catch (error) {
             throw isGone(error) ? sandboxGone(sandboxId, error as VercelRefusal) : error;
           }
         }),
 
       wake: (record, env) =>
-        withVendor("wake a sandbox", env, async ({ Sandbox, options }) => {
-          for (let attempt = 0; ; attempt++) {
-            try {
-              await Sandbox.get({ ...options, name: record.sandboxId, resume: true, signal: env.signal });
-              return record;
-            } catch (error) {
-              if (isGone(error)) throw sandboxGone(record.sandboxId, error as VercelRefusal);
-              const pause = isFallingAsleep(error) ? BUSY_PAUSES_MS[attempt] : undefined;
-              if (pause === undefined) throw error;
-              await sleep(pause, undefined, { signal: env.signal });
-            }
-          }
+        withVendor("wake a sandbox", env, async (at) => {
+          await wakeVercel(at, record.sandboxId, env.signal).catch((error: unknown) => {
+            throw isGone(error) ? sandboxGone(record.sandboxId, error as VercelRefusal) : error;
+          });
+          return record;
         }),
     },
   };
 }
 
-interface Vendor {
-  Sandbox: typeof Sandbox;
-  scope: VercelScope;
-  wire: VercelWire;
-  options: VercelScope & { fetch: typeof fetch };
-}
-
 function recordOf(sandboxId: string, { computeId }: ProviderEnv): SandboxRecord {
   return { sandboxId, computeId, provider: "vercel" };
-}
-
-/**
- * Makes a sandbox under a name of ours. It is never given up half way: a request that is aborted would leave a sandbox
- * that nobody knows. When the caller is gone or the answer is lost, the name is enough to remove what was made.
- */
-async function create(
-  at: Vendor,
-  name: string,
-  { timeout_ms, metadata }: CreateSandboxRequest,
-  runtime: string | undefined,
-  signal: AbortSignal,
-): Promise<void> {
-  const session = metadata.cerver_session_id;
-  const envs = environmentOf(metadata.env);
-  try {
-    await at.Sandbox.create({
-      ...at.options,
-      name,
-      persistent: true,
-      timeout: timeout_ms ?? DEFAULT_LIFETIME_MS,
-      snapshotExpiration: SNAPSHOT_LIFETIME_MS,
-      keepLastSnapshots: { count: 1 },
-      ...(runtime !== undefined && { runtime }),
-      ...(envs && { env: { [ENVIRONMENT_VARIABLE]: JSON.stringify(envs) } }),
-      ...(typeof session === "string" && { tags: { [SESSION_TAG]: session } }),
-    });
-  } catch (error) {
-    const isNotMade = error instanceof VercelRefusal && error.status !== undefined && error.status < 500;
-    if (!isNotMade) await removeUnknown(at, name, error);
-    throw error;
-  }
-  if (!signal.aborted) return;
-  await removeUnknown(at, name, signal.reason);
-  throw signal.reason;
-}
-
-/** The variables of every run, from `metadata.env`. */
-function environmentOf(env: unknown): Record<string, string> | undefined {
-  if (env === undefined || env === null) return undefined;
-  const result = Environment.safeParse(env);
-  if (result.success) return result.data;
-  throw new CerverError("invalid_request", "metadata.env: has to be an object of variable names and texts.");
-}
-
-/** Removes a sandbox that may be there, or may still be about to be. */
-async function removeUnknown(at: Vendor, name: string, cause: unknown): Promise<void> {
-  let failure: unknown;
-  for (const pause of REMOVE_PAUSES_MS) {
-    await sleep(pause);
-    try {
-      if (await remove(at, name, new AbortController().signal)) return;
-      failure = undefined;
-    } catch (error) {
-      failure = error;
-    }
-  }
-  if (failure === undefined) return;
-  throw new CerverError(
-    "provider_failed",
-    `${VENDOR} may have made a sandbox whose making was given up, and it could not be removed: ${wordsOf(failure)}.`,
-    {
-      hint: `Look for "${name}" in the project's sandboxes. It stops by itself when its time is over.`,
-      details: { vendor: VENDOR, sandbox_id: name },
-      cause,
-    },
-  );
-}
-
-/** Deletes a sandbox with its snapshots, and ends what runs in it. Tells whether it was there. */
-async function remove({ Sandbox, options }: Vendor, name: string, signal: AbortSignal): Promise<boolean> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const sandbox = await Sandbox.get({ ...options, name, resume: false, signal });
-      // One that the vendor will not delete while it runs is stopped; one that is stopping is waited for.
-      if (attempt > 0 && sandbox.status === "running") await stopOnce(sandbox, signal);
-      await sandbox.delete({ deleteOrphanSnapshots: true, signal });
-      return true;
-    } catch (error) {
-      if (isGone(error)) return attempt > 0;
-      const isBusy = error instanceof VercelRefusal && (error.status === 409 || error.status === 422);
-      const pause = isBusy ? BUSY_PAUSES_MS[attempt] : undefined;
-      if (pause === undefined) throw error;
-      await sleep(pause, undefined, { signal });
-    }
-  }
-}
-
-/** Stops a sandbox, unless it has stopped by itself meanwhile. */
-async function stopOnce(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
-  await sandbox.stop({ signal }).catch((error: unknown) => {
-    if (!(error instanceof VercelRefusal) || error.status !== 410) throw error;
-  });
 }
 
 /** Refuses what nobody knows, by its name, and what cannot be served here. */
@@ -386,135 +243,4 @@ function orderOf(request: SandboxRunRequest): Extract<Order, { kind: "run" }> {
 /** When the sandbox ends a run by itself: after its own time, and what a gateway needs to do it. */
 function backstopOf(request: Parameters<typeof timeoutOf>[0]): number {
   return timeoutOf(request) * 1000 + BACKSTOP_MS;
-}
-
-/** What the supervisor says of a file: where it really is, and its bytes. */
-const Looked = z.object({ path: z.string(), size: z.number() });
-
-/** A name, with a scope and a version, tag or range of plain characters (npm's package.json documentation, "name"). */
-const NPM_PACKAGE =
-  /^(?:@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*(?:@[A-Za-z0-9^~][A-Za-z0-9._+~^-]*)?$/;
-/** A name, with extras and an exact version (PEP 508, names; PEP 440, versions). */
-const PIP_PACKAGE =
-  /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9,._-]+\])?(?:==[A-Za-z0-9.!+*-]+)?$/;
-
-/** Installs one package into the working folder. The name stands alone as an argument: it is never an option or a path. */
-function installCommand({ package: name, manager }: InstallRequest) {
-  const valid = manager === "npm" ? NPM_PACKAGE : PIP_PACKAGE;
-  if (!valid.test(name) || name.startsWith("-")) {
-    throw new CerverError("invalid_request", `package: "${name}" is not the name of a ${manager} package.`, {
-      hint:
-        manager === "npm"
-          ? "For example left-pad or @types/node@20."
-          : "For example requests or requests==2.32.0.",
-    });
-  }
-  const [file, ...args] =
-    manager === "npm"
-      ? ["npm", "install", "--no-audit", "--no-fund", "--", name]
-      : ["python3", "-m", "pip", "install", "--target", ".python", "--", name];
-  return { kind: "argv" as const, file: file!, args };
-}
-
-/** What the text of a path tells already; links are looked at in the sandbox. */
-function refuseOutside(field: "path" | "cwd", root: string, path: string): void {
-  const target = posix.resolve(root, path);
-  const why = path.includes("\0")
-    ? "it holds a NUL character"
-    : target === root || target.startsWith(`${root}/`)
-      ? undefined
-      : posix.isAbsolute(path)
-        ? "it is an absolute path to another place"
-        : "it leads up and out";
-  if (why === undefined) return;
-  const shown = path.replaceAll("\0", "\\0");
-  throw new CerverError("forbidden", `${field}: "${shown}" is outside of this sandbox's folder: ${why}.`, {
-    hint: `Use a ${field === "cwd" ? "folder" : "path"} inside the session's own.`,
-  });
-}
-
-/** The whole of a stream, with a bound that holds even if the file grows meanwhile. */
-async function upTo(max: number, stream: NodeJS.ReadableStream, path: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of stream) {
-    size += chunk.length;
-    if (size > max) throw tooLarge(path);
-    chunks.push(chunk as Buffer);
-  }
-  return Buffer.concat(chunks);
-}
-
-function tooLarge(path: string): CerverError {
-  return new CerverError("too_large", `path: "${path}" is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB.`, {
-    hint: "Split it, or move it with a run, for example with curl.",
-  });
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function isAwake(status: Sandbox["status"]): boolean {
-  return status === "running" || status === "pending";
-}
-
-function isFallingAsleep(error: unknown): boolean {
-  return (
-    error instanceof VercelRefusal &&
-    error.status === 422 &&
-    (error.code === "sandbox_stopping" || error.code === "sandbox_snapshotting")
-  );
-}
-
-function sandboxGone(sandboxId: string, { status, code, message }: VercelRefusal): CerverError {
-  return new CerverError(
-    "sandbox_not_found",
-    `${VENDOR} has no sandbox "${sandboxId}" any more: ${message}.`,
-    {
-      hint: "It was deleted, or its time is over. Create a new session.",
-      details: { vendor: VENDOR, vendor_status: status, ...(code !== undefined && { vendor_code: code }) },
-    },
-  );
-}
-
-function notRunning(sandboxId: string, status: string): CerverError {
-  return new CerverError(
-    "sandbox_not_found",
-    `The sandbox "${sandboxId}" is not running at Vercel: it is ${status}.`,
-    {
-      hint: "It was put to sleep, or its time is over. Wake it, or create a new session.",
-      details: { vendor: VENDOR, vendor_code: status },
-    },
-  );
-}
-
-/** Whether an error only says that the signal was aborted. */
-function isAbort(error: unknown, signal: AbortSignal): boolean {
-  if (error === signal.reason) return true;
-  return error instanceof Error && error.name === "AbortError" && !(error instanceof VercelRefusal);
-}
-
-function failureOf(doing: string, error: unknown): CerverError {
-  if (error instanceof CerverError) return error;
-  const { status, code, retryAfterMs } =
-    error instanceof VercelRefusal ? error : ({} as Partial<VercelRefusal>);
-  return vendorFailure({
-    vendor: VENDOR,
-    doing,
-    status,
-    code,
-    message: wordsOf(error),
-    retryAfterMs,
-    cause: error,
-  });
-}
-
-function wordsOf(error: unknown): string {
-  const words = error instanceof Error ? error.message : String(error);
-  return words.slice(0, 500) || "it does not say why";
 }
