@@ -43,7 +43,11 @@ export const GatewayConfig = z.strictObject({
     .describe(
       "The address of a relay that listens (`cerver relay --listen`): it becomes a compute of the account.",
     ),
-  p69ApiToken: z.string().min(1).optional().describe("The token of that relay."),
+  p69ApiToken: z
+    .string()
+    .regex(/^[!-~]{1,512}$/, "has to be letters and signs without spaces")
+    .optional()
+    .describe("The token of that relay."),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
 });
 export type GatewayConfig = z.infer<typeof GatewayConfig>;

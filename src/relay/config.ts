@@ -86,7 +86,7 @@ export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {
     configDir: paths.config,
     hostEnv: { ...env },
     ...graceFromEnv(env),
-    ...(env.P69_API_TOKEN && { listenToken: env.P69_API_TOKEN }),
+    ...(given.listen && env.P69_API_TOKEN && { listenToken: env.P69_API_TOKEN }),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });
