@@ -33,7 +33,7 @@ export interface ConformanceOptions {
   onResult?: (result: CheckResult) => void;
   /** Ends it: the check under way is given up, and everything is deleted all the same. */
   signal?: AbortSignal;
-  /** Names of checks, or beginnings of names: those alone. */
+  /** Names of checks, or what several names begin with: those alone. */
   only?: readonly string[];
 }
 
@@ -74,14 +74,20 @@ export async function runConformance(
   };
 }
 
-/** The checks whose names are these or begin with them; all of them when nothing is chosen. */
+/** The checks with these names; a name that no check has stands for those that begin with it. */
 export function chosenChecks(only: readonly string[] | undefined): readonly ConformanceCheck[] {
   if (!only || only.length === 0) return CONFORMANCE_CHECKS;
+  const chosen = new Set<ConformanceCheck>();
   for (const name of only) {
-    if (CONFORMANCE_CHECKS.some((check) => check.name.startsWith(name))) continue;
-    throw new CerverError("invalid_request", `No check is called “${name}”.`, {
-      hint: `There are: ${CONFORMANCE_CHECKS.map((check) => check.name).join(", ")}.`,
-    });
+    const exact = CONFORMANCE_CHECKS.filter((check) => check.name === name);
+    const meant =
+      exact.length > 0 ? exact : CONFORMANCE_CHECKS.filter((check) => check.name.startsWith(name));
+    if (meant.length === 0) {
+      throw new CerverError("invalid_request", `No check is called “${name}”.`, {
+        hint: `There are: ${CONFORMANCE_CHECKS.map((check) => check.name).join(", ")}.`,
+      });
+    }
+    for (const check of meant) chosen.add(check);
   }
-  return CONFORMANCE_CHECKS.filter((check) => only.some((name) => check.name.startsWith(name)));
+  return CONFORMANCE_CHECKS.filter((check) => chosen.has(check));
 }
