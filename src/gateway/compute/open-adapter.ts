@@ -38,6 +38,14 @@ export const ADAPTERS: Readonly<Partial<Record<ProviderName, AdapterEntry>>> = {
       };
     },
   },
+  vercel: {
+    required: { VERCEL_TOKEN: "vercel_token" },
+    optional: { VERCEL_TEAM_ID: "vercel_team_id", VERCEL_PROJECT_ID: "vercel_project_id" },
+    open: async () => {
+      const { vercelProvider } = await import("./providers/vercel.js");
+      return { adapter: vercelProvider() };
+    },
+  },
 };
 
 /** The variables that an adapter needs and that are not set. Throws `invalid_request` for a name that no adapter has. */
