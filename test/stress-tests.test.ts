@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readEventStream } from "../src/client/event-stream.js";
+import { readEventStream } from "../src/util/event-stream.js";
 import { type Cerver, startCerver } from "./harness.js";
 
 let cerver: Cerver;

@@ -111,7 +111,7 @@ export function credentialed(
   if (!cloud) return adapter;
   const opened = async (env: ProviderEnv): Promise<ProviderEnv> => {
     if (Object.keys(env.credentials).length > 0) return env;
-    const credentials = await open(env.accountId, providerName);
+    const credentials = env.accountId === undefined ? undefined : await open(env.accountId, providerName);
     if (credentials) return { ...env, credentials };
     throw new CerverError(
       "no_compute",

@@ -17,8 +17,8 @@ export interface SandboxRecord {
 
 /** What an adapter gets with every call, beside the words of the request. */
 export interface ProviderEnv {
-  /** Whose call it is. */
-  accountId: string;
+  /** Whose call it is: how a gateway finds the credentials. An adapter that is used by itself needs none. */
+  accountId?: string;
   /** The compute to create on. */
   computeId: string;
   /** Aborted when the caller is gone: whatever was started for it must end. */
