@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { lstat, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -99,7 +98,7 @@ export class Envd {
       if (response.destroyed) return;
       if (left-- <= 0) return void response.destroy();
       if (write(0, { event })) return;
-      await Promise.race([once(response, "drain"), once(response, "close")]);
+      await drained(response);
     };
     response.once("close", () => process.leave(take));
     const seconds = Number(request.headers["keepalive-ping-interval"] ?? 90);
@@ -171,12 +170,12 @@ export class Envd {
     for (const { target, bytes } of uploads) {
       const there = await stat(target).catch(() => undefined);
       if (there?.isDirectory()) return json(response, 400, failed(400, `path is a directory: ${target}`));
-      try {
-        await mkdir(dirname(target), { recursive: true });
-        await writeFile(target, bytes);
-      } catch (error) {
-        return json(response, 500, failed(500, `error opening file: ${(error as Error).message}`));
-      }
+      const folder = await mkdir(dirname(target), { recursive: true }).then(
+        () => true,
+        () => false,
+      );
+      if (!folder) return json(response, 400, failed(400, `path is a file: ${dirname(target)}`));
+      await writeFile(target, bytes);
       written.push({ name: basename(target), type: "file", path: target });
     }
     json(response, 200, written);
@@ -261,6 +260,17 @@ function userOf(request: IncomingMessage, url: URL): string {
     .toString("utf8")
     .split(":");
   return url.searchParams.get("username") || named || "user";
+}
+
+/** Resolves when there is room again, or nobody there. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      response.off("drain", done).off("close", done);
+      resolve();
+    };
+    response.on("drain", done).on("close", done);
+  });
 }
 
 /** One message of a stream: flags, length, JSON (connectrpc.com/docs/protocol, "Streaming RPCs"). */

@@ -62,12 +62,21 @@ function living(word: string): number[] {
     .map(({ pid }) => pid);
 }
 
-/** Code that starts sleepers of every kind, each with a word in its arguments, and waits. */
+/** Those that were given a name which begins with this word. */
+function named(word: string): string[] {
+  const names = [...look().values()].filter(isLiving).map(({ cmdline }) => cmdline.split(" ")[0]!);
+  return names.filter((name) => name.startsWith(word)).sort();
+}
+
+const KINDS = ["bare", "bare-session", "child", "daemon", "session", "stubborn"];
+
+/** Code that starts sleepers of every kind, each with a name of its own, and waits. */
 const family = (word: string) => `
-(exec bash -c 'exec -a ${word}-child sleep 600') &
+bash -c 'exec -a ${word}-child sleep 600' &
 setsid bash -c 'exec -a ${word}-session sleep 600' &
 setsid bash -c 'setsid bash -c "exec -a ${word}-daemon sleep 600" >/dev/null 2>&1 </dev/null &' &
 env -i /bin/bash -c 'exec -a ${word}-bare /bin/sleep 600' &
+env -i setsid /bin/bash -c 'exec -a ${word}-bare-session /bin/sleep 600' &
 bash -c 'trap "" TERM; exec -a ${word}-stubborn sleep 600' &
 sleep 0.5
 echo begun
@@ -300,10 +309,18 @@ describe("a run at E2B", () => {
     const code = "i=0; while [ $i -lt 3000 ]; do head -c 10000 /dev/zero; i=$((i+1)); echo $i > at; done";
     const reading = stream(record, { code, timeout: 100 });
     for (let i = 0; i < 3; i++) await reading.next();
-    await sleep(1_500);
-    const before = Number((await run(record, "cat at")).stdout);
-    await sleep(700);
-    expect(Number((await run(record, "cat at")).stdout)).toBe(before);
+    const at = async () => Number((await run(record, "cat at")).stdout);
+    let before = -1;
+    await expect
+      .poll(
+        async () => {
+          const last = before;
+          before = await at();
+          return before > 0 && before === last;
+        },
+        { timeout: 20_000, interval: 700 },
+      )
+      .toBe(true);
     expect(before).toBeLessThan(2_900);
     await reading.return(undefined);
   }, 60_000);
@@ -346,7 +363,7 @@ describe("a run at E2B", () => {
     const record = await sandbox();
     const word = `server-${randomUUID()}`;
     await run(record, `setsid bash -c 'exec -a ${word} sleep 600' >/dev/null 2>&1 </dev/null & sleep 0.3`);
-    expect(living(word)).toHaveLength(1);
+    expect(named(word)).toHaveLength(1);
     await adapter.deleteSandbox(record, env());
     expect(living(word)).toEqual([]);
   });
@@ -362,8 +379,7 @@ describe("a run at E2B", () => {
       env(leave.signal),
     );
     answering.catch(() => {});
-    await expect.poll(() => living(word).length, { timeout: 10_000 }).toBeGreaterThanOrEqual(5);
-    await sleep(300);
+    await expect.poll(() => named(word), { timeout: 10_000 }).toEqual(KINDS.map((kind) => `${word}-${kind}`));
     leave.abort(reason);
     await expect(answering).rejects.toBe(reason);
     expect(living(word)).toEqual([]);
@@ -373,7 +389,10 @@ describe("a run at E2B", () => {
     const record = await sandbox();
     const word = `family-${randomUUID()}`;
     for await (const event of stream(record, { code: family(word), timeout: 300 }))
-      if (event.type === "stdout") break;
+      if (event.type === "stdout") {
+        expect(named(word)).toHaveLength(KINDS.length);
+        break;
+      }
     await expect.poll(() => living(word), { timeout: 10_000 }).toEqual([]);
   });
 
@@ -425,7 +444,7 @@ describe("a run at E2B", () => {
     const word = `cut-${randomUUID()}`;
     const code = `echo begun; bash -c 'exec -a ${word} sleep 600'`;
     const answering = failure(adapter.runSandbox(record, request({ code, timeout: 60 }), env()));
-    await expect.poll(() => living(word).length).toBe(1);
+    await expect.poll(() => named(word).length).toBe(1);
     server.cutStreams();
     const lost = await answering;
     expect(lost).toMatchObject({ code: "compute_lost" });
@@ -543,7 +562,8 @@ describe("files, state and packages at E2B", () => {
     const profile = `PATH="$HOME/work/bin:$PATH"`;
     await run(record, `echo '${profile}' > ~/.profile`);
     const install = { package: "left-pad@1.3.0", manager: "npm", timeout: 20 } as const;
-    const answer = await (await adapter.installPackage(record, install, env())).json();
+    const installed = await adapter.installPackage(record, install, env());
+    const answer = (await installed.json()) as SandboxRunAnswer;
     expect(answer).toMatchObject({ success: false, status: "failed", exit_code: 9 });
     expect(answer.stdout).toMatch(/\/work install --no-audit --no-fund -- left-pad@1.3.0\n$/);
     expect(

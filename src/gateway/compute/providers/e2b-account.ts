@@ -37,12 +37,16 @@ interface Answer<T> {
   response: Response;
 }
 
-/** What is known of a sandbox that is there. */
-export interface E2bDetail {
+/** What it takes to work in a sandbox. */
+export interface E2bAccess {
   sandboxID: string;
   envdVersion: string;
   envdAccessToken?: string;
   domain?: string | null;
+}
+
+/** What is known of a sandbox that is there. */
+export interface E2bDetail extends E2bAccess {
   state: "running" | "paused";
   metadata?: Record<string, string>;
 }
@@ -96,9 +100,9 @@ export class E2bAccount {
     this.#api = new sdk.ApiClient(this.#config).api;
   }
 
-  /** Makes a sandbox; gives its id. Rejects with {@link LostAnswer} when nobody knows whether it was made. */
-  async create(body: NewSandbox, signal: AbortSignal): Promise<string> {
-    let answer: Answer<{ sandboxID: string }>;
+  /** Makes a sandbox. Rejects with {@link LostAnswer} when nobody knows whether it was made. */
+  async create(body: NewSandbox, signal: AbortSignal): Promise<E2bAccess> {
+    let answer: Answer<E2bAccess>;
     try {
       answer = await this.#api.POST("/v2/sandboxes", { body, signal: limited(signal) });
     } catch (error) {
@@ -106,7 +110,7 @@ export class E2bAccount {
     }
     if (!answer.response.ok && answer.response.status >= 500)
       throw new LostAnswer(this.#refusal(answer, "make a sandbox"));
-    return this.#read(answer, "make a sandbox").sandboxID;
+    return this.#read(answer, "make a sandbox");
   }
 
   /** Ends a sandbox. One that is gone is no failure. */
@@ -189,11 +193,15 @@ export class E2bAccount {
 
   /** A sandbox that is awake, ready to be worked in. Neither its lifetime nor anything else of it changes. */
   async open(sandboxId: string, signal: AbortSignal): Promise<Sandbox> {
-    const { state, domain, envdVersion, envdAccessToken } = await this.detail(sandboxId, signal);
-    if (state === "paused") throw sandboxAsleep(sandboxId);
+    const detail = await this.detail(sandboxId, signal);
+    if (detail.state === "paused") throw sandboxAsleep(sandboxId);
+    return this.enter(detail);
+  }
+
+  enter({ sandboxID, domain, envdVersion, envdAccessToken }: E2bAccess): Sandbox {
     return new this.#sdk.Sandbox({
       ...this.#connection,
-      sandboxId,
+      sandboxId: sandboxID,
       envdVersion,
       ...(domain && { sandboxDomain: domain }),
       ...(envdAccessToken !== undefined && { envdAccessToken }),

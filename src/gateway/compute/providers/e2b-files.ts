@@ -120,7 +120,7 @@ function fileError(error: unknown, path: string): CerverError | undefined {
   const cause = { cause: error };
   if (name === "FileNotFoundError")
     return new CerverError("file_not_found", `path: there is no file "${path}" in this sandbox.`, cause);
-  if (/not a directory|file exists/i.test(message))
+  if (/not a directory|path is a file/i.test(message))
     return new CerverError("invalid_request", `path: a part of "${path}" is a file, not a folder.`, cause);
   if (/is a directory/i.test(message))
     return new CerverError("invalid_request", `path: "${path}" is a folder.`, cause);

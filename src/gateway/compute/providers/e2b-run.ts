@@ -36,15 +36,14 @@ interface Prepared {
   words: string[];
   envs: Record<string, string>;
   files: { path: string; text: string }[];
-  /** The files that do not remove themselves. */
-  leftovers: string[];
 }
 
 /** Runs one order in a sandbox, by the contract of {@link RunAtVendor}. */
 export function runInE2b(sandbox: Sandbox, order: E2bOrder, explain: Explain): RunAtVendor {
   return async (output, signal) => {
     const key = newId("run");
-    const { words, envs, files, leftovers } = prepare(order, key);
+    const { words, envs, files } = prepare(order, key);
+    let end: VendorEnd | undefined;
     try {
       for (const { path, text } of files) {
         await sandbox.files.write(path, text, { signal }).catch(async (error: unknown) => {
@@ -56,16 +55,24 @@ export function runInE2b(sandbox: Sandbox, order: E2bOrder, explain: Explain): R
       const following = new AbortController();
       const followed = new Following(sandbox, { words, envs, cwd: order.cwd }, output, following.signal);
       try {
-        return await untilEnded(sandbox, followed, key, signal, explain);
+        end = await untilEnded(sandbox, followed, key, signal, explain);
+        return end;
       } finally {
         following.abort();
       }
     } finally {
-      // Best effort: the sandbox's end removes them too.
-      for (const path of leftovers)
-        void sandbox.files.remove(path, { requestTimeoutMs: 10_000 }).catch(() => {});
+      // A run that came to its own end has removed them. Best effort: the sandbox's end removes them too.
+      if (!end || signal.aborted) forget(sandbox, order.cwd, files);
     }
   };
+}
+
+function forget(sandbox: Sandbox, cwd: string, files: Prepared["files"]): void {
+  for (const { path } of files) {
+    const moved = `${cwd}/.cerver-${path.slice(OWN_FOLDER.length + 1)}`;
+    for (const at of path.endsWith(".mjs") ? [path, moved] : [path])
+      void sandbox.files.remove(at, { requestTimeoutMs: 10_000 }).catch(() => {});
+  }
 }
 
 async function untilEnded(
@@ -270,35 +277,30 @@ function endOf({
   return { exitCode: exitCode > 0 ? exitCode : 128 };
 }
 
-function prepare({ command, cwd, envs = {}, stdin, runId }: E2bOrder, key: string): Prepared {
+function prepare({ command, envs = {}, stdin, runId }: E2bOrder, key: string): Prepared {
   const prepared: Prepared = {
     words: [],
     envs: { CERVER_RUN_ID: runId, [RUN_KEY]: key },
     files: [],
-    leftovers: [],
   };
   for (const [name, value] of Object.entries(envs)) {
     // The marks win over whatever a run sets: they are how its processes are found.
     if (!(name in prepared.envs)) prepared.envs[`${ENV_PREFIX}${name}`] = value;
   }
-  if (stdin !== undefined) {
-    prepared.envs[STDIN_FILE] = `${key}.in`;
-    prepared.files.push({ path: `${OWN_FOLDER}/${key}.in`, text: stdin });
-  }
+  const give = (variable: string, name: string, text: string) => {
+    prepared.envs[variable] = name;
+    prepared.files.push({ path: `${OWN_FOLDER}/${name}`, text });
+  };
+  if (stdin !== undefined) give(STDIN_FILE, `${key}.in`, stdin);
   if (command.kind === "argv") return { ...prepared, words: [command.file, ...command.args] };
-  const fits = Buffer.byteLength(command.code) <= MAX_ARGUMENT_BYTES;
-  if (command.kind === "shell") {
-    if (fits) return { ...prepared, words: ["/bin/sh", "-c", command.code] };
-    const path = `${OWN_FOLDER}/${key}.sh`;
-    prepared.envs[SCRIPT_FILE] = `${key}.sh`;
-    prepared.files.push({ path, text: command.code });
-    return { ...prepared, leftovers: [path] };
+  if (Buffer.byteLength(command.code) > MAX_ARGUMENT_BYTES) {
+    if (command.kind === "shell") give(SCRIPT_FILE, `${key}.sh`, command.code);
+    else give(MODULE_FILE, `${key}.mjs`, command.code);
+    return prepared;
   }
-  if (fits) return { ...prepared, words: ["node", "--input-type=module", "--eval", command.code] };
-  // A module's imports resolve from where it is.
-  const name = `.cerver-${key}.mjs`;
-  prepared.files.push({ path: `${cwd}/${name}`, text: command.code });
-  return { ...prepared, words: ["node", name], leftovers: [`${cwd}/${name}`] };
+  const { kind, code } = command;
+  const words = kind === "shell" ? ["/bin/sh", "-c", code] : ["node", "--input-type=module", "--eval", code];
+  return { ...prepared, words };
 }
 
 /** What a run is asked to do. */

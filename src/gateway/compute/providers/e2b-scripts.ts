@@ -1,15 +1,19 @@
 /**
  * What runs in an E2B sandbox around a command, as texts for bash, which every E2B template has. Their only other tools
- * are setsid, grep, sleep and rm.
+ * are setsid, grep, sleep, mv and rm.
  */
 
 /** The variable that marks the processes of one run; children inherit it. */
 export const RUN_KEY = "CERVER_RUN";
 /** Where a run's own variables travel: a login shell sets PATH and others anew, so they are set after it. */
 export const ENV_PREFIX = "CERVER_ENV_";
-/** The names of files in {@link OWN_FOLDER}: the input of a run, which is gone before it begins, and a long script. */
+/**
+ * The names of files in {@link OWN_FOLDER}: the input of a run, which is gone before it begins, and texts too long for an
+ * argument. A module is moved to where its imports resolve from.
+ */
 export const STDIN_FILE = "CERVER_STDIN";
 export const SCRIPT_FILE = "CERVER_SCRIPT";
+export const MODULE_FILE = "CERVER_MODULE";
 
 /** The folder that sessions work in, and the one for our own files, in the words of envd: `~` is the user's home. */
 export const WORK_FOLDER = "~/work";
@@ -33,9 +37,13 @@ if [[ -n $CERVER_SCRIPT ]]; then
   printf -v code '. %q' "$own/$CERVER_SCRIPT"
   set -- /bin/sh -c "$code"
 fi
+if [[ -n $CERVER_MODULE ]]; then
+  mv -- "$own/$CERVER_MODULE" ".cerver-$CERVER_MODULE"
+  set -- node ".cerver-$CERVER_MODULE"
+fi
 setsid=$(type -P setsid)
 (
-  unset CERVER_STDIN CERVER_SCRIPT code own me
+  unset CERVER_STDIN CERVER_SCRIPT CERVER_MODULE code own me
   for __cerver in "\${!CERVER_ENV_@}"; do
     export "\${__cerver#CERVER_ENV_}=\${!__cerver}"
     unset "$__cerver"
@@ -68,6 +76,8 @@ for ((look = 0; look < 60; look++)); do
   if ((look >= 40)); then kill -KILL "\${found[@]}"; fi
   sleep 0.05
 done
+[[ -n $CERVER_SCRIPT ]] && rm -f -- "$own/$CERVER_SCRIPT"
+[[ -n $CERVER_MODULE ]] && rm -f -- ".cerver-$CERVER_MODULE"
 exit "$code"
 `;
 

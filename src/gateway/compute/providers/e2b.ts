@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Sandbox } from "e2b";
 import { CerverError } from "../../../protocol/errors.js";
 import { newId } from "../../../protocol/ids.js";
 import { installProgram } from "../../../protocol/packages.js";
@@ -8,7 +7,7 @@ import { Environment } from "../../../protocol/runs.js";
 import { type CreateSandboxRequest, SandboxRunRequest } from "../../../protocol/sandbox.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { vendorAnswer, vendorStream } from "../vendor-run.js";
-import { E2bAccount, type E2bOptions, LostAnswer } from "./e2b-account.js";
+import { type E2bAccess, E2bAccount, type E2bOptions, LostAnswer } from "./e2b-account.js";
 import { E2B, e2bFailure, saidBy } from "./e2b-failure.js";
 import { E2bFiles } from "./e2b-files.js";
 import { type Explain, orderOf, runInE2b } from "./e2b-run.js";
@@ -64,17 +63,15 @@ export function e2bProvider(options: E2bOptions = {}): ProviderAdapter {
       const body = bodyOf(request, options.template ?? "base");
       env.signal.throwIfAborted();
       const at = await account(env);
-      const sandboxId = await createOrUndo(at, body, env.signal);
+      const access = await createOrUndo(at, body, env.signal);
+      const { sandboxID: sandboxId } = access;
       const record: SandboxRecord = { sandboxId, computeId: COMPUTE_ID, provider: "e2b" };
       try {
-        const sandbox = await at.open(sandboxId, env.signal);
-        await makeWorkFolder(sandbox, env.signal);
+        await at.enter(access).files.makeDir(WORK_FOLDER, { signal: env.signal });
         env.signal.throwIfAborted();
         return record;
       } catch (error) {
-        await at.kill(sandboxId, AbortSignal.timeout(CLEANUP_MS)).catch((undoing: unknown) => {
-          throw leftBehind(body.metadata[CREATE_TAG]!, undoing, sandboxId);
-        });
+        await undo(at, sandboxId);
         env.signal.throwIfAborted();
         throw await at.explain(error, "make a sandbox's working folder", sandboxId);
       }
@@ -206,7 +203,7 @@ async function createOrUndo(
   at: E2bAccount,
   body: ReturnType<typeof bodyOf>,
   caller: AbortSignal,
-): Promise<string> {
+): Promise<E2bAccess> {
   const limit = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const onAbort = () => {
@@ -214,11 +211,9 @@ async function createOrUndo(
   };
   caller.addEventListener("abort", onAbort, { once: true });
   try {
-    const sandboxId = await at.create(body, limit.signal);
-    if (!caller.aborted) return sandboxId;
-    await at.kill(sandboxId, AbortSignal.timeout(CLEANUP_MS)).catch((undoing: unknown) => {
-      throw leftBehind(body.metadata[CREATE_TAG]!, undoing, sandboxId);
-    });
+    const access = await at.create(body, limit.signal);
+    if (!caller.aborted) return access;
+    await undo(at, access.sandboxID);
   } catch (error) {
     if (!(error instanceof LostAnswer)) throw error;
     const ended = await endLost(at, body.metadata[CREATE_TAG]!);
@@ -246,7 +241,7 @@ async function endLost(at: E2bAccount, createId: string): Promise<string[]> {
       failure = error;
     }
   }
-  if (failure) throw leftBehind(createId, failure);
+  if (failure) throw leftBehind(`a sandbox whose metadata has ${CREATE_TAG}=${createId}`, failure);
   return [];
 }
 
@@ -267,23 +262,23 @@ function lostCreate(cause: unknown, ended: string[]): CerverError {
   });
 }
 
+/** Ends a sandbox that nobody gets. */
+async function undo(at: E2bAccount, sandboxId: string): Promise<void> {
+  await at.kill(sandboxId, AbortSignal.timeout(CLEANUP_MS)).catch((error: unknown) => {
+    throw leftBehind(`the sandbox ${sandboxId}`, error);
+  });
+}
+
 /** A sandbox may be there that nobody uses: it is named, since it could not be deleted. */
-function leftBehind(createId: string, error: unknown, sandboxId?: string): CerverError {
-  const which = sandboxId
-    ? `the sandbox ${sandboxId}`
-    : `a sandbox whose metadata has ${CREATE_TAG}=${createId}`;
+function leftBehind(which: string, error: unknown): CerverError {
   const why = error instanceof Error ? error.message.replace(/\.$/, "") : "nobody knows why";
   return new CerverError(
     "provider_failed",
     `E2B may still have ${which}: it could not be deleted (${why}).`,
     {
       hint: "Delete it in E2B's dashboard, or wait until its lifetime is over.",
-      details: { vendor: E2B, left_behind: sandboxId ?? createId },
+      details: { vendor: E2B, left_behind: which },
       cause: error,
     },
   );
-}
-
-async function makeWorkFolder(sandbox: Sandbox, signal: AbortSignal): Promise<void> {
-  await sandbox.files.makeDir(WORK_FOLDER, { signal });
 }
