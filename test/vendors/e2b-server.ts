@@ -41,6 +41,8 @@ export interface E2bServer {
   forgetFaults(): void;
   /** The next stream of a process breaks after so many events; the process goes on. */
   cutNextStream(afterEvents: number): void;
+  /** Details of a sandbox tell no token from now on, as the API's schema allows. */
+  hideTokens: boolean;
   /** Breaks the streams that are open now. */
   cutStreams(): void;
   /** Ends everything that was started and removes everything that was written. */
@@ -62,6 +64,7 @@ export async function startE2bServer({ apiKey }: { apiKey: string }): Promise<E2
   const envd = new Envd(streamFaults);
   let createFault: CreateFault = {};
   let callFault: { status: number; message: string } | undefined;
+  const hooks = { hideTokens: false };
   let made = 0;
 
   const api = await listen(async (request, response, url) => {
@@ -148,7 +151,10 @@ export async function startE2bServer({ apiKey }: { apiKey: string }): Promise<E2
     const seconds = body.timeout ?? DEFAULT_LIFETIME_S;
     switch (what) {
       case "GET":
-        return json(response, 200, { ...detail(sandbox), envdAccessToken: sandbox.accessToken });
+        return json(response, 200, {
+          ...detail(sandbox),
+          ...(!hooks.hideTokens && { envdAccessToken: sandbox.accessToken }),
+        });
       case "DELETE":
         await sandbox.end();
         return void response.writeHead(204).end();
@@ -199,6 +205,12 @@ export async function startE2bServer({ apiKey }: { apiKey: string }): Promise<E2
     },
     cutNextStream: (afterEvents) => {
       streamFaults.cutAfterEvents = afterEvents;
+    },
+    get hideTokens() {
+      return hooks.hideTokens;
+    },
+    set hideTokens(hide) {
+      hooks.hideTokens = hide;
     },
     cutStreams: () => envd.cut(),
     async close() {

@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { readEventStream } from "../../src/client/event-stream.js";
 import type { ProviderEnv, SandboxRecord } from "../../src/gateway/compute/contract.js";
 import { e2bProvider } from "../../src/gateway/compute/providers/e2b.js";
 import { CerverError } from "../../src/protocol/errors.js";
 import { newId } from "../../src/protocol/ids.js";
 import type { RunEvent } from "../../src/protocol/runs.js";
 import type { SandboxRunAnswer, SandboxRunRequest } from "../../src/protocol/sandbox.js";
+import { readEventStream } from "../../src/util/event-stream.js";
 import { isLiving, look } from "../proc-look.js";
 import { type E2bServer, startE2bServer } from "./e2b-server.js";
 
@@ -111,6 +111,10 @@ describe("a sandbox at E2B", () => {
     const { endAt } = server.sandbox(record.sandboxId)!;
     await run(record, "true");
     await adapter.getState(record, env());
+    expect(server.sandbox(record.sandboxId)!.endAt).toEqual(endAt);
+    server.hideTokens = true;
+    expect((await run(record, "echo by connecting")).stdout).toBe("by connecting\n");
+    server.hideTokens = false;
     expect(server.sandbox(record.sandboxId)!.endAt).toEqual(endAt);
   });
 

@@ -19,7 +19,11 @@ export interface E2bOptions {
 }
 
 /** What is needed of the SDK, which is loaded when the first call comes. */
-export type E2bSdk = Pick<typeof import("e2b"), "ApiClient" | "ConnectionConfig" | "Sandbox">;
+export interface E2bSdk {
+  ApiClient: typeof ApiClient;
+  ConnectionConfig: typeof ConnectionConfig;
+  Sandbox: typeof Sandbox;
+}
 
 /** What a sandbox is made with, in the vendor's words. */
 export interface NewSandbox {
@@ -48,6 +52,7 @@ export interface E2bAccess {
 /** What is known of a sandbox that is there. */
 export interface E2bDetail extends E2bAccess {
   state: "running" | "paused";
+  endAt: string;
   metadata?: Record<string, string>;
 }
 
@@ -108,16 +113,17 @@ export class E2bAccount {
     } catch (error) {
       throw new LostAnswer(error);
     }
-    if (!answer.response.ok && answer.response.status >= 500)
-      throw new LostAnswer(this.#refusal(answer, "make a sandbox"));
+    const { status } = answer.response;
+    // 503 is E2B's word for having done nothing.
+    if (status >= 500 && status !== 503) throw new LostAnswer(this.#refusal(answer, "make a sandbox"));
     return this.#read(answer, "make a sandbox");
   }
 
   /** Ends a sandbox. One that is gone is no failure. */
   async kill(sandboxId: string, signal: AbortSignal): Promise<void> {
     const doing = "delete the sandbox";
-    const answer = await this.#ask(doing, () =>
-      this.#api.DELETE("/sandboxes/{sandboxID}", { ...at(sandboxId), signal: limited(signal) }),
+    const answer = await this.#ask(doing, signal, (limit) =>
+      this.#api.DELETE("/sandboxes/{sandboxID}", { ...at(sandboxId), signal: limit }),
     );
     if (answer.response.status !== 404) this.#check(answer, doing);
   }
@@ -125,8 +131,8 @@ export class E2bAccount {
   /** Throws `sandbox_not_found`. */
   async detail(sandboxId: string, signal: AbortSignal): Promise<E2bDetail> {
     const doing = "find the sandbox";
-    const answer = await this.#ask<E2bDetail>(doing, () =>
-      this.#api.GET("/sandboxes/{sandboxID}", { ...at(sandboxId), signal: limited(signal) }),
+    const answer = await this.#ask<E2bDetail>(doing, signal, (limit) =>
+      this.#api.GET("/sandboxes/{sandboxID}", { ...at(sandboxId), signal: limit }),
     );
     if (answer.response.status === 404) throw sandboxNotFound(sandboxId);
     return this.#read(answer, doing);
@@ -150,10 +156,10 @@ export class E2bAccount {
     const ids: string[] = [];
     let nextToken: string | undefined;
     for (let page = 0; page < maxPages; page++) {
-      const answer: Answer<{ sandboxID: string }[]> = await this.#ask(doing, () =>
+      const answer: Answer<{ sandboxID: string }[]> = await this.#ask(doing, signal, (limit) =>
         this.#api.GET("/v2/sandboxes", {
           params: { query: { ...query, ...(nextToken !== undefined && { nextToken }) } },
-          signal: limited(signal),
+          signal: limit,
         }),
       );
       ids.push(...this.#read(answer, doing).map(({ sandboxID }) => sandboxID));
@@ -165,11 +171,11 @@ export class E2bAccount {
 
   async pause(sandboxId: string, signal: AbortSignal): Promise<void> {
     const doing = "pause the sandbox";
-    const answer = await this.#ask(doing, () =>
+    const answer = await this.#ask(doing, signal, (limit) =>
       this.#api.POST("/sandboxes/{sandboxID}/pause", {
         ...at(sandboxId),
         body: {},
-        signal: limited(signal),
+        signal: limit,
       }),
     );
     if (answer.response.status === 404) throw sandboxNotFound(sandboxId);
@@ -177,25 +183,28 @@ export class E2bAccount {
     if (answer.response.status !== 409) this.#check(answer, doing);
   }
 
-  /** Wakes a sandbox, which then lives for at least so many seconds. */
-  async wake(sandboxId: string, timeout: number, signal: AbortSignal): Promise<void> {
-    const doing = "wake the sandbox";
-    const answer = await this.#ask(doing, () =>
+  /** Wakes a sandbox that sleeps. It lives for so many seconds from now on, or longer if it did already. */
+  async connect(sandboxId: string, timeout: number, signal: AbortSignal): Promise<E2bAccess> {
+    const doing = "connect to the sandbox";
+    const answer = await this.#ask<E2bAccess>(doing, signal, (limit) =>
       this.#api.POST("/v2/sandboxes/{sandboxID}/connect", {
         ...at(sandboxId),
         body: { timeout },
-        signal: limited(signal),
+        signal: limit,
       }),
     );
     if (answer.response.status === 404) throw sandboxNotFound(sandboxId);
-    this.#check(answer, doing);
+    return this.#read(answer, doing);
   }
 
   /** A sandbox that is awake, ready to be worked in. Neither its lifetime nor anything else of it changes. */
   async open(sandboxId: string, signal: AbortSignal): Promise<Sandbox> {
     const detail = await this.detail(sandboxId, signal);
     if (detail.state === "paused") throw sandboxAsleep(sandboxId);
-    return this.enter(detail);
+    if (detail.envdAccessToken !== undefined) return this.enter(detail);
+    // Connecting tells the token too. With the time that is left it puts nothing off.
+    const left = Math.max(1, Math.floor((Date.parse(detail.endAt) - Date.now()) / 1000));
+    return this.enter(await this.connect(sandboxId, left, signal));
   }
 
   enter({ sandboxID, domain, envdVersion, envdAccessToken }: E2bAccess): Sandbox {
@@ -221,10 +230,15 @@ export class E2bAccount {
     }
   }
 
-  async #ask<T>(doing: string, call: () => Promise<Answer<T>>): Promise<Answer<T>> {
+  async #ask<T>(
+    doing: string,
+    signal: AbortSignal,
+    call: (signal: AbortSignal) => Promise<Answer<T>>,
+  ): Promise<Answer<T>> {
     try {
-      return await call();
+      return await call(limited(signal));
     } catch (error) {
+      signal.throwIfAborted();
       throw e2bFailure({ ...saidBy(error), doing }, this.#apiKey);
     }
   }

@@ -6,6 +6,8 @@ import { type FileContent, MAX_FILE_BYTES, type WriteFileRequest } from "../../.
 import type { Explain } from "./e2b-run.js";
 import { OWN_FOLDER, WORK_FOLDER } from "./e2b-scripts.js";
 
+/** How long the largest file may be on its way: the SDK's own limit is a minute. */
+const TRANSFER_MS = 300_000;
 const STATE_FILE = `${OWN_FOLDER}/state.json`;
 
 /** The files of one sandbox. Paths are relative to the session's working folder and may not leave it. */
@@ -46,7 +48,10 @@ export class E2bFiles {
     const target = await this.place(path, "path");
     if (target === WORK_FOLDER) throw outside("path", path, "it is the sandbox's folder itself");
     await this.#ask(path, "write a file", () =>
-      this.#sandbox.files.write(target, new Blob([bytes]), { signal: this.#signal }),
+      this.#sandbox.files.write(target, new Blob([bytes]), {
+        signal: this.#signal,
+        requestTimeoutMs: TRANSFER_MS,
+      }),
     );
     return { path, size: bytes.length };
   }

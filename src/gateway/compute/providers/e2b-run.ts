@@ -5,7 +5,16 @@ import { newId } from "../../../protocol/ids.js";
 import type { SandboxRunRequest } from "../../../protocol/sandbox.js";
 import type { RunAtVendor, VendorEnd } from "../vendor-run.js";
 import { refusalOf, runLost } from "./e2b-failure.js";
-import { END_TREE, ENV_PREFIX, LAUNCH, OWN_FOLDER, RUN_KEY, SCRIPT_FILE, STDIN_FILE } from "./e2b-scripts.js";
+import {
+  END_TREE,
+  ENV_PREFIX,
+  LAUNCH,
+  MODULE_FILE,
+  OWN_FOLDER,
+  RUN_KEY,
+  SCRIPT_FILE,
+  STDIN_FILE,
+} from "./e2b-scripts.js";
 
 /** Linux takes 128 KiB for one argument, the final NUL included (MAX_ARG_STRLEN, execve(2)). */
 const MAX_ARGUMENT_BYTES = 128 * 1024 - 1;

@@ -39,10 +39,7 @@ export function e2bProvider(options: E2bOptions = {}): ProviderAdapter {
     env.signal.throwIfAborted();
     const at = await account(env);
     const explain: Explain = (error, doing) => at.explain(error, doing, sandboxId);
-    const sandbox = await at.open(sandboxId, env.signal).catch((error: unknown) => {
-      env.signal.throwIfAborted();
-      throw error;
-    });
+    const sandbox = await at.open(sandboxId, env.signal);
     return { sandbox, explain, files: new E2bFiles(sandbox, explain, env.signal) };
   }
 
@@ -149,7 +146,7 @@ export function e2bProvider(options: E2bOptions = {}): ProviderAdapter {
         const at = await account(env);
         const { metadata } = await at.detail(record.sandboxId, env.signal);
         const seconds = Number(metadata?.[LIFETIME_TAG]) || DEFAULT_LIFETIME_MS / 1000;
-        await at.wake(record.sandboxId, seconds, env.signal);
+        await at.connect(record.sandboxId, seconds, env.signal);
         return record;
       },
     },
@@ -216,7 +213,7 @@ async function createOrUndo(
     await undo(at, access.sandboxID);
   } catch (error) {
     if (!(error instanceof LostAnswer)) throw error;
-    const ended = await endLost(at, body.metadata[CREATE_TAG]!);
+    const ended = await endLost(at, body.metadata[CREATE_TAG]!, error.cause);
     if (!caller.aborted) throw lostCreate(error.cause, ended);
   } finally {
     clearTimeout(timer);
@@ -225,11 +222,15 @@ async function createOrUndo(
   throw caller.reason;
 }
 
-/** Looks for what a lost create may have made, and ends it. Gives the ids. */
-async function endLost(at: E2bAccount, createId: string): Promise<string[]> {
+/**
+ * Looks for what a lost create may have made, and ends it. Gives the ids. When the vendor itself says that it failed, one
+ * look has to do: whoever asked wants to go elsewhere.
+ */
+async function endLost(at: E2bAccount, createId: string, cause: unknown): Promise<string[]> {
   const signal = AbortSignal.timeout(CLEANUP_MS);
+  const hasAnswered = cause instanceof CerverError;
   let failure: unknown;
-  for (const wait of LOST_LOOKS_MS) {
+  for (const wait of hasAnswered ? [0] : LOST_LOOKS_MS) {
     await sleep(wait);
     try {
       const ids = await at.find(CREATE_TAG, createId, signal);
@@ -241,7 +242,8 @@ async function endLost(at: E2bAccount, createId: string): Promise<string[]> {
       failure = error;
     }
   }
-  if (failure) throw leftBehind(`a sandbox whose metadata has ${CREATE_TAG}=${createId}`, failure);
+  if (failure && !hasAnswered)
+    throw leftBehind(`a sandbox whose metadata has ${CREATE_TAG}=${createId}`, failure);
   return [];
 }
 
