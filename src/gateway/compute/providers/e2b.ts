@@ -7,7 +7,7 @@ import { Environment } from "../../../protocol/runs.js";
 import { type CreateSandboxRequest, SandboxRunRequest } from "../../../protocol/sandbox.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { vendorAnswer, vendorStream } from "../vendor-run.js";
-import { type E2bAccess, E2bAccount, type E2bOptions, LostAnswer } from "./e2b-account.js";
+import { type E2bAccess, E2bAccount, type E2bOptions, type E2bSdk, LostAnswer } from "./e2b-account.js";
 import { E2B, e2bFailure, saidBy } from "./e2b-failure.js";
 import { E2bFiles } from "./e2b-files.js";
 import { type Explain, orderOf, runInE2b } from "./e2b-run.js";
@@ -32,7 +32,7 @@ const LIFETIME_TAG = "cerver_lifetime_seconds";
 /** E2B as a provider, on its own SDK, which is loaded when it is first used. */
 export function e2bProvider(options: E2bOptions = {}): ProviderAdapter {
   const account = async ({ credentials }: ProviderEnv) =>
-    new E2bAccount(await import("e2b"), credentials, options);
+    new E2bAccount(await loadSdk(), credentials, options);
 
   /** A sandbox that is there, from its id alone. */
   async function open({ sandboxId }: SandboxRecord, env: ProviderEnv) {
@@ -151,6 +151,12 @@ export function e2bProvider(options: E2bOptions = {}): ProviderAdapter {
       },
     },
   };
+}
+
+/** The package is CommonJS: Node gives its names, a bundle only what it exports as one. */
+async function loadSdk(): Promise<E2bSdk> {
+  const loaded = await import("e2b");
+  return "ConnectionConfig" in loaded ? loaded : (loaded as { default: E2bSdk }).default;
 }
 
 function bodyOf({ timeout_ms = DEFAULT_LIFETIME_MS, metadata }: CreateSandboxRequest, templateID: string) {
