@@ -4,6 +4,7 @@ import { lstat, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/prom
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { basename, dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { E2bSandbox, EnvdProcess, ProcessConfig, ProcessEvent, TakeEvent } from "./e2b-sandbox.js";
 
 /** A failure in the Connect protocol: a code of its own, and words. */
@@ -30,6 +31,8 @@ const HTTP_OF_CODE = {
 export interface StreamFaults {
   /** The next stream of a process breaks after so many events. */
   cutAfterEvents?: number | undefined;
+  /** The next start of a process is late by so much. */
+  delayStartMs?: number | undefined;
 }
 
 /** The daemon inside a sandbox: processes and folders by Connect RPC in JSON, files by plain HTTP. */
@@ -58,6 +61,9 @@ export class Envd {
     const body = await bytesOf(request);
     if (url.pathname === "/process.Process/Start") {
       const order = JSON.parse(envelopeText(body)) as { process: ProcessConfig; stdin?: boolean };
+      const { delayStartMs = 0 } = this.#faults;
+      this.#faults.delayStartMs = undefined;
+      if (delayStartMs > 0) await sleep(delayStartMs);
       return this.#stream(sandbox, request, response, () =>
         sandbox.start(order.process, user, order.stdin ?? false),
       );

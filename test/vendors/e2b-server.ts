@@ -37,6 +37,10 @@ export interface E2bServer {
   failNextCreate(fault: CreateFault): void;
   /** The next request to the control plane answers with this status. */
   failNextCall(status: number, message: string): void;
+  /** The next start of a process reaches the sandbox only after so many milliseconds, whoever waits for it. */
+  delayNextStart(ms: number): void;
+  /** The next request to a sandbox's daemon answers with this status. */
+  failNextEnvdCall(status: number, message: string): void;
   /** What was ordered and has not happened does not happen. */
   forgetFaults(): void;
   /** The next stream of a process breaks after so many events; the process goes on. */
@@ -64,6 +68,7 @@ export async function startE2bServer({ apiKey }: { apiKey: string }): Promise<E2
   const envd = new Envd(streamFaults);
   let createFault: CreateFault = {};
   let callFault: { status: number; message: string } | undefined;
+  let envdFault: { status: number; message: string } | undefined;
   const hooks = { hideTokens: false };
   let made = 0;
 
@@ -96,6 +101,11 @@ export async function startE2bServer({ apiKey }: { apiKey: string }): Promise<E2
     }
     if (request.headers["x-access-token"] !== sandbox.accessToken)
       return json(response, 401, failed(401, "unauthorized access, please provide a valid access token"));
+    if (envdFault) {
+      const { status, message } = envdFault;
+      envdFault = undefined;
+      return json(response, status, failed(status, message));
+    }
     return envd.serve(sandbox, url, request, response);
   });
 
@@ -198,9 +208,16 @@ export async function startE2bServer({ apiKey }: { apiKey: string }): Promise<E2
     failNextCall: (status, message) => {
       callFault = { status, message };
     },
+    delayNextStart: (ms) => {
+      streamFaults.delayStartMs = ms;
+    },
+    failNextEnvdCall: (status, message) => {
+      envdFault = { status, message };
+    },
     forgetFaults: () => {
       createFault = {};
       callFault = undefined;
+      envdFault = undefined;
       streamFaults.cutAfterEvents = undefined;
     },
     cutNextStream: (afterEvents) => {

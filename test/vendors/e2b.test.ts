@@ -211,6 +211,14 @@ describe("making a sandbox", () => {
     expect(server.sandboxes).toEqual([]);
   });
 
+  test("that cannot be worked in leaves nothing", async () => {
+    server.failNextEnvdCall(500, "the disk burns");
+    const refused = await failure(create(newId("sess")));
+    expect(refused.code).toBe("provider_failed");
+    expect(refused.message).toContain("could not make the sandbox's working folder");
+    expect(server.sandboxes).toEqual([]);
+  });
+
   test("whose answer is lost leaves nothing, and leaves the session's other sandbox alone", async () => {
     const sessionId = newId("sess");
     const other = await sandbox({ cerver_session_id: sessionId });
@@ -431,6 +439,21 @@ describe("a run at E2B", () => {
     expect(living(word)).toEqual([]);
   });
 
+  test("that is aborted while its start is long on its way does not begin when it arrives", async () => {
+    const record = await sandbox();
+    server.delayNextStart(7_000);
+    const leave = new AbortController();
+    const answering = adapter.runSandbox(record, request("touch ran; sleep 600"), env(leave.signal));
+    answering.catch(() => {});
+    await sleep(300);
+    const began = performance.now();
+    leave.abort(new Error("the caller left"));
+    await expect(answering).rejects.toThrow("the caller left");
+    expect(performance.now() - began).toBeGreaterThan(4_500);
+    await sleep(2_500);
+    expect((await run(record, "ls -A")).stdout).toBe("");
+  });
+
   test("leaves its neighbours alone when it is cancelled", async () => {
     const record = await sandbox();
     const neighbour = run(record, { code: "sleep 2; echo whole", timeout: 20 });
@@ -461,6 +484,15 @@ describe("a run at E2B", () => {
     expect(events.at(-1)).toMatchObject({ type: "error", status: "lost", code: "compute_lost" });
   });
 
+  test("that a proxy answers with 502 is lost, and does not begin", async () => {
+    const record = await sandbox();
+    server.failNextEnvdCall(502, "bad gateway");
+    expect((await failure(adapter.runSandbox(record, request("touch ran"), env()))).code).toBe(
+      "compute_lost",
+    );
+    expect((await run(record, "ls -A")).stdout).toBe("");
+  });
+
   test("with an option that cannot be served is refused by its name, and nothing runs", async () => {
     const record = await sandbox();
     for (const [option, code] of [
@@ -479,7 +511,9 @@ describe("a run at E2B", () => {
         "forbidden",
       );
     const missing = request({ code: "touch ran", cwd: "not-there" });
-    expect((await failure(adapter.runSandbox(record, missing, env()))).code).toBe("invalid_request");
+    const refused = await failure(adapter.runSandbox(record, missing, env()));
+    expect(refused.code).toBe("invalid_request");
+    expect(refused.message).toContain('"not-there"');
     expect((await run(record, "ls -A")).stdout).toBe("");
   });
 });
@@ -544,6 +578,10 @@ describe("files, state and packages at E2B", () => {
     ]) {
       expect([path, (await failure(write(record, path!, "x"))).code]).toEqual([path, code]);
     }
+    server.failNextEnvdCall(507, "not enough disk space");
+    expect((await failure(write(record, "x", "x"))).message).toBe("The disk of this sandbox is full.");
+    server.failNextEnvdCall(429, "slow down");
+    expect((await failure(write(record, "x", "x"))).code).toBe("too_many_requests");
   });
 
   test("state is kept beside the working folder", async () => {

@@ -8,12 +8,14 @@ import { refusalOf, runLost } from "./e2b-failure.js";
 import {
   END_TREE,
   ENV_PREFIX,
+  endedFile,
   LAUNCH,
   MODULE_FILE,
   OWN_FOLDER,
   RUN_KEY,
   SCRIPT_FILE,
   STDIN_FILE,
+  WORK_FOLDER,
 } from "./e2b-scripts.js";
 
 /** Linux takes 128 KiB for one argument, the final NUL included (MAX_ARG_STRLEN, execve(2)). */
@@ -118,7 +120,7 @@ async function untilEnded(
 /** A command failed before it began, or the line to it broke: then what is left of it is ended, as far as one can. */
 async function whyLost(
   sandbox: Sandbox,
-  { pid }: Following,
+  { pid, cwd }: Following,
   key: string,
   error: unknown,
   explain: Explain,
@@ -126,13 +128,16 @@ async function whyLost(
   if (error instanceof CerverError) return error;
   const refusal = pid === undefined ? refusalOf(error) : undefined;
   if (refusal === 400 && /cwd .*does not exist|no such file or directory/.test((error as Error).message)) {
-    return new CerverError("invalid_request", "cwd: this folder does not exist in this sandbox.", {
+    const wanted = cwd.slice(WORK_FOLDER.length + 1);
+    return new CerverError("invalid_request", `cwd: the folder "${wanted}" does not exist in this sandbox.`, {
       hint: "Create it first, for example with mkdir -p.",
       cause: error,
     });
   }
   const explained = await explain(error, "start the command");
-  if (refusal !== undefined) return explained;
+  // What stands between us and the sandbox says 502: that is a refusal only when the sandbox is not awake.
+  const isAway = explained.code === "sandbox_not_found" || explained.code === "conflict";
+  if (refusal !== undefined && (refusal !== 502 || isAway)) return explained;
   if (explained.code === "sandbox_not_found")
     return runLost("The sandbox ended while the command ran in it", "Create a new session and run it again.");
   const alive = await endTree(sandbox, key, pid, explain).catch(() => undefined);
@@ -153,10 +158,12 @@ async function endTree(
   explain: Explain,
 ): Promise<number> {
   try {
+    // A start that is still on its way finds this.
+    if (first === undefined) await sandbox.files.write(`${OWN_FOLDER}/${endedFile(key)}`, "");
     const { stdout } = await sandbox.commands.run(END_TREE, {
       // Whatever user a process may have become.
       user: "root",
-      envs: { CERVER_MARK: `${RUN_KEY}=${key}`, ...(first !== undefined && { CERVER_FIRST: `${first}` }) },
+      envs: { CERVER_KEY: key, ...(first !== undefined && { CERVER_FIRST: `${first}` }) },
       timeoutMs: END_TREE_MS,
       requestTimeoutMs: END_TREE_MS,
     });
@@ -208,6 +215,7 @@ function processClient(sandbox: Sandbox): ProcessClient {
 class Following {
   /** Of the first process; undefined until it has begun. */
   pid: number | undefined;
+  readonly cwd: string;
   /** Settles when it has begun, or will not. */
   readonly begun: Promise<void>;
   /** Rejects when the line to it breaks, or when it could not be started. */
@@ -219,6 +227,7 @@ class Following {
     output: Parameters<RunAtVendor>[0],
     signal: AbortSignal,
   ) {
+    this.cwd = cwd;
     let begin!: () => void;
     this.begun = new Promise((resolve) => {
       begin = resolve;

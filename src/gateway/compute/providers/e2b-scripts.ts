@@ -19,6 +19,9 @@ export const MODULE_FILE = "CERVER_MODULE";
 export const WORK_FOLDER = "~/work";
 export const OWN_FOLDER = "~/.cerver";
 
+/** The name of the file in {@link OWN_FOLDER} which says that a run that has not begun is over, and is not to begin. */
+export const endedFile = (key: string) => `${key}.ended`;
+
 /**
  * Runs its arguments in a session of their own, and exits as they do: with 128 + n after signal n.
  *
@@ -29,6 +32,7 @@ export const OWN_FOLDER = "~/.cerver";
 export const LAUNCH = `
 exec 8>&2 2>/dev/null
 own=$HOME/.cerver me=$$
+[[ -e $own/$CERVER_RUN.ended ]] && exit 143
 if [[ -n $CERVER_STDIN ]]; then
   exec <"$own/$CERVER_STDIN"
   rm -f -- "$own/$CERVER_STDIN"
@@ -82,8 +86,8 @@ exit "$code"
 `;
 
 /**
- * Ends every process of a run, given as `CERVER_MARK` (the pair that marks them) and `CERVER_FIRST` (the first one's
- * pid): TERM, after 2 s KILL, until two looks find nothing. Prints how many are alive at the end: 0, unless the system
+ * Ends every process of a run, given as `CERVER_KEY` (which marks them) and `CERVER_FIRST` (the first one's pid, where it
+ * is known): TERM, after 2 s KILL, until two looks find nothing. Prints how many are alive at the end: 0, unless the system
  * itself holds one.
  *
  * A process belongs to a run when it carries the mark, or descends from one that does, or is in the session or group of
@@ -97,7 +101,7 @@ look() {
   local file pid stat line grew=1
   local -A member
   local -a table
-  for file in $(grep -lsxzF -e "$CERVER_MARK" /proc/[0-9]*/environ); do
+  for file in $(grep -lsxzF -e "CERVER_RUN=$CERVER_KEY" /proc/[0-9]*/environ); do
     file=\${file#/proc/}
     member[\${file%/environ}]=1
   done

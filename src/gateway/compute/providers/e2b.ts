@@ -68,9 +68,10 @@ export function e2bProvider(options: E2bOptions = {}): ProviderAdapter {
         env.signal.throwIfAborted();
         return record;
       } catch (error) {
+        const explained = await at.explain(error, "make the sandbox's working folder", sandboxId);
         await undo(at, sandboxId);
         env.signal.throwIfAborted();
-        throw await at.explain(error, "make a sandbox's working folder", sandboxId);
+        throw explained;
       }
     },
 
