@@ -3,7 +3,10 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WebSocket, WebSocketServer } from "ws";
+import { DirectLink } from "../src/gateway/compute/direct-link.js";
 import { p69Provider } from "../src/gateway/compute/providers/p69.js";
+import { relayConfig } from "../src/relay/config.js";
+import { startListening } from "../src/relay/start.js";
 import { Channel } from "../src/tunnel/channel.js";
 import { TunnelHub } from "../src/tunnel/hub.js";
 import { wsSocket } from "../src/tunnel/ws-socket.js";
@@ -55,4 +58,39 @@ async function openTunnel(): Promise<OpenTarget> {
   };
 }
 
+/** This host as a compute that listens, as a gateway with P69_BASE_URL reaches it. */
+async function openDirect(): Promise<OpenTarget> {
+  const folder = await mkdtemp(join(tmpdir(), "cerver-conformance-"));
+  const relay = await startListening(
+    relayConfig(
+      {
+        listen: "0",
+        maxRuns: 32,
+        graceMs: 300,
+        stateDir: join(folder, "state"),
+        configDir: join(folder, "config"),
+      },
+      { PATH: process.env.PATH, HOME: folder },
+    ),
+    { hasDisplay: false, logger: silentLogger },
+  );
+  const link = new DirectLink({ baseUrl: relay.url, token: relay.token });
+  return {
+    target: {
+      adapter: p69Provider(
+        (_, request) => link.fetch(request),
+        (_, call) => link.call(call),
+      ),
+      computeId: COMPUTE_ID,
+      credentials: {},
+    },
+    close: async () => {
+      link.close();
+      await relay.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
 describeProvider("p69 tunnel", openTunnel);
+describeProvider("p69 direct", openDirect);
