@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { createServer as createHttpServer, request as httpRequest } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
@@ -254,6 +255,31 @@ describe("the straight way", () => {
     expect((await kept(broken))?.status).toBe("running");
     const answer = await adapter.durable!.answer({ computeId: "cmp_direct", runId: broken }, env());
     expect(await answer.json()).toMatchObject({ status: "succeeded", stdout: "whole\n" });
+  });
+
+  test("starts nothing for a call whose end overtook it", async () => {
+    const { record, run } = await sandboxOver(linkTo(relay.url));
+    const at = `${relay.url}/api/cerver`;
+    const ended = await fetch(`${at}/calls/req_overtaken`, { method: "DELETE", headers: bearer() });
+    expect(await ended.json()).toEqual({ success: true, ended: false });
+    const late = await fetch(`${at}/provider/sandboxes/${record.sandboxId}/run`, {
+      method: "POST",
+      headers: { ...bearer(), "x-cerver-call": "req_overtaken" },
+      body: JSON.stringify({ code: "touch started" }),
+    });
+    expect([late.status, await late.json()]).toMatchObject([504, { code: "timed_out" }]);
+    expect(await (await run("ls")).json()).toMatchObject({ stdout: "" });
+  });
+
+  test("carries large bodies both ways", async () => {
+    const { adapter, env, record } = await sandboxOver(linkTo(relay.url));
+    const content = randomBytes(24 * 1024 * 1024).toString("base64");
+    const written = await adapter.writeFile(record, { path: "big", content, encoding: "base64" }, env());
+    expect(await written.json()).toMatchObject({ size: 24 * 1024 * 1024 });
+    const read = (await (await adapter.readFile(record, "big", "base64", env())).json()) as {
+      content: string;
+    };
+    expect(read.content === content).toBe(true);
   });
 
   test("says that the relay refused the gateway's token, and not the caller's", async () => {

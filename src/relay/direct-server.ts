@@ -14,6 +14,8 @@ import type { Logger } from "../util/logger.js";
 const MAX_CONNECTIONS = 1_024;
 /** An idle connection is kept this long, longer than our gateway keeps its end. */
 const IDLE_MS = 15_000;
+/** So many calls that were ended and have not arrived are remembered. */
+const MAX_OVERTAKEN = 1_024;
 const TCP_KEEP_ALIVE_MS = 15_000;
 
 export interface DirectServerOptions {
@@ -42,6 +44,8 @@ export interface DirectServer {
 export async function directServer(options: DirectServerOptions): Promise<DirectServer> {
   const { host, port, serve, logger } = options;
   const calls = new Map<string, AbortController>();
+  /** Calls that were ended before they arrived: the two came by different connections. */
+  const overtaken = new Set<string>();
   const everywhere = host === "0.0.0.0" || host === "::";
   const names = new Set(
     [...options.names, hostname(), ...(everywhere ? [] : [host])].map((name) => name.toLowerCase()),
@@ -84,6 +88,10 @@ export async function directServer(options: DirectServerOptions): Promise<Direct
       return give(outgoing, Response.json(error.toBody(), { status: error.status }));
     }
     const call = callOf(incoming);
+    if (call !== undefined && overtaken.delete(call)) {
+      outgoing.setHeader("connection", "close");
+      return give(outgoing, Response.json(hungUp().toBody(), { status: hungUp().status }));
+    }
     const abort = new AbortController();
     if (call !== undefined) calls.set(call, abort);
     outgoing.once("close", () => {
@@ -97,7 +105,15 @@ export async function directServer(options: DirectServerOptions): Promise<Direct
   function end(call: string): Response {
     const abort = calls.get(call);
     abort?.abort(hungUp());
+    if (!abort) remember(call);
     return Response.json({ success: true, ended: abort !== undefined });
+  }
+
+  function remember(call: string): void {
+    overtaken.add(call);
+    if (overtaken.size <= MAX_OVERTAKEN) return;
+    const [oldest] = overtaken;
+    overtaken.delete(oldest!);
   }
 }
 

@@ -46,6 +46,15 @@ export const ADAPTERS: Readonly<Partial<Record<ProviderName, AdapterEntry>>> = {
       return { adapter: vercelProvider() };
     },
   },
+  e2b: {
+    required: { E2B_API_KEY: "e2b_api_key" },
+    // The last two are for an E2B of one's own; the vendor's SDK calls them so.
+    optional: { E2B_DOMAIN: "e2b_domain", E2B_API_URL: "api_url", E2B_SANDBOX_URL: "sandbox_url" },
+    open: async ({ api_url: apiUrl, sandbox_url: sandboxUrl }) => {
+      const { e2bProvider } = await import("./providers/e2b.js");
+      return { adapter: e2bProvider({ ...(apiUrl && { apiUrl }), ...(sandboxUrl && { sandboxUrl }) }) };
+    },
+  },
 };
 
 /** The variables that an adapter needs and that are not set. Throws `invalid_request` for a name that no adapter has. */

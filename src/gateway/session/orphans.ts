@@ -31,9 +31,35 @@ export interface LostCreate {
 /** Sandboxes that nobody has: what a failed create or a failed end may have left is ended, now or as soon as it can be. */
 export class Orphans {
   readonly #deps: OrphansDeps;
+  readonly #cleaning = new Set<Promise<void>>();
 
   constructor(deps: OrphansDeps) {
     this.#deps = deps;
+  }
+
+  /** {@link clean}, once the create has come to its own end. */
+  async cleanAfter(creating: Promise<unknown>, lost: LostCreate): Promise<void> {
+    const cleaning = creating.then(
+      () => {},
+      () => {},
+    );
+    const all = cleaning.then(() => this.clean(lost));
+    this.#cleaning.add(all);
+    try {
+      await all;
+    } catch (error) {
+      this.#deps.logger.error(
+        { err: error, session_id: lost.sessionId },
+        "a lost create could not be kept in mind",
+      );
+    } finally {
+      this.#cleaning.delete(all);
+    }
+  }
+
+  /** Waits until nothing is being cleaned up. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#cleaning);
   }
 
   /** Ends what a lost create may have left; what cannot be reached now is kept in mind. */

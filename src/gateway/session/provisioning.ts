@@ -23,6 +23,8 @@ import { DEFAULT_MINUTES } from "./wishes.js";
 /** How long a create may take in all, and one attempt of it while others are left. */
 const PROVISION_TIMEOUT_MS = 90_000;
 const ATTEMPT_TIMEOUT_MS = 30_000;
+/** How long an adapter is waited for that was told to stop: often it is done at once, and says how it went. */
+const UNDO_MS = 1_000;
 
 export interface ProvisioningDeps {
   db: Database;
@@ -146,17 +148,18 @@ export class Provisioning {
     // Its id is ours where the compute lets it be: then a create whose answer is lost can be undone.
     const proposed = newId("sbx", now());
     const began = performance.now();
+    const creating = adapter.createSandbox(
+      {
+        engine: "shell",
+        sandbox_id: proposed,
+        metadata: { ...metadata, cerver_session_id: sessionId },
+        ...lifetime(request, computeId),
+      },
+      env,
+    );
     let record: SandboxRecord;
     try {
-      record = await adapter.createSandbox(
-        {
-          engine: "shell",
-          sandbox_id: proposed,
-          metadata: { ...metadata, cerver_session_id: sessionId },
-          ...lifetime(request, computeId),
-        },
-        env,
-      );
+      record = await inTime(creating, env.signal);
     } catch (error) {
       await costs.discard(useId);
       const failure = timelyFailure(error, candidate, timeoutMs, signal);
@@ -236,6 +239,21 @@ export class Provisioning {
       .groupBy("compute_id")
       .execute();
     return new Map(rows.map(({ compute_id, count }) => [compute_id!, Number(count)]));
+  }
+}
+
+/** What a create gives; rejects when nobody waits for it any longer, whatever becomes of it. */
+async function inTime<T>(creating: Promise<T>, signal: AbortSignal): Promise<T> {
+  let onAbort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => setTimeout(() => reject(signal.reason), UNDO_MS);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([creating, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { SessionMetrics } from "../../protocol/metrics.js";
@@ -55,6 +56,8 @@ import { Transcripts } from "./transcripts.js";
 /** How long a session that somebody works in is not read again, and how many such sessions are kept. */
 const OPENED_MS = 5_000;
 const MAX_OPENED = 10_000;
+/** How long a gateway that stops waits for lost creates to be undone: others are found by their own deadline. */
+const STOP_MS = 5_000;
 /** How many sessions a replay looks at. */
 const MAX_REPLAYED = 5_000;
 
@@ -149,6 +152,7 @@ export class Sessions {
   async stop(): Promise<void> {
     await this.stressTests.stop();
     await this.housekeeping.stop();
+    await Promise.race([this.orphans.settled(), sleep(STOP_MS)]);
     await this.records.recorded();
     await this.activity.flush();
     await this.memory.flush();

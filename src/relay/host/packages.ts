@@ -1,32 +1,8 @@
-import { CerverError } from "../../protocol/errors.js";
+import { installProgram } from "../../protocol/packages.js";
 import type { InstallRequest } from "../../protocol/sandbox.js";
 import type { Command } from "./command.js";
 
-/** A name, with a scope and a version, tag or range of plain characters (npm's package.json documentation, "name"). */
-const NPM_PACKAGE =
-  /^(?:@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*(?:@[A-Za-z0-9^~][A-Za-z0-9._+~^-]*)?$/;
-/** A name, with extras and an exact version (PEP 508, names; PEP 440, versions). */
-const PIP_PACKAGE =
-  /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9,._-]+\])?(?:==[A-Za-z0-9.!+*-]+)?$/;
-
-/**
- * The command that installs one package into the working folder. The name is checked and stands alone as an argument,
- * so no text in it is ever an option, a path, an address or a piece of shell.
- */
-export function installCommand({
-  package: name,
-  manager,
-}: Pick<InstallRequest, "package" | "manager">): Command {
-  const valid = manager === "npm" ? NPM_PACKAGE : PIP_PACKAGE;
-  if (!valid.test(name) || name.startsWith("-")) {
-    throw new CerverError("invalid_request", `package: "${name}" is not the name of a ${manager} package.`, {
-      hint:
-        manager === "npm"
-          ? "For example left-pad or @types/node@20."
-          : "For example requests or requests==2.32.0.",
-    });
-  }
-  if (manager === "npm")
-    return { kind: "argv", file: "npm", args: ["install", "--no-audit", "--no-fund", "--", name] };
-  return { kind: "argv", file: "python3", args: ["-m", "pip", "install", "--target", ".python", "--", name] };
+/** The command that installs one package into the working folder. */
+export function installCommand(request: Pick<InstallRequest, "package" | "manager">): Command {
+  return { kind: "argv", ...installProgram(request) };
 }
