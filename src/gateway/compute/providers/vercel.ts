@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { Sandbox } from "@vercel/sandbox";
 import { CerverError } from "../../../protocol/errors.js";
+import { installProgram } from "../../../protocol/packages.js";
 import { parse } from "../../../protocol/parse.js";
 import { timeoutOf } from "../../../protocol/runs.js";
 import { type FileContent, SandboxRunRequest } from "../../../protocol/sandbox.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
-import { installArguments } from "../vendor-install.js";
 import { type RunAtVendor, vendorAnswer, vendorStream } from "../vendor-run.js";
 import { VercelAccounts } from "./vercel-account.js";
 import { failureOf, isAbort, notRunning, sandboxGone, VENDOR } from "./vercel-failure.js";
@@ -126,8 +126,7 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
     async installPackage(record, request, env) {
       const { run_id, timeout, package: name } = request;
       const asked = { run_id, timeout, runtime: "shell", code: `install ${name}` } as const;
-      const [file, ...args] = installArguments(request);
-      const command = { kind: "argv", file, args } as const;
+      const command = { kind: "argv", ...installProgram(request) } as const;
       const order = { kind: "run", command, limitMs: backstopOf(asked) } as const;
       return run("install it", record, order, env, (atVendor) => vendorAnswer(asked, env.signal, atVendor));
     },
