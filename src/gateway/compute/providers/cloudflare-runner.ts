@@ -80,12 +80,6 @@ const refusal = (error) =>
   }) + "\n";
 
 remove(process.argv[1]);
-const operations = { run, end, read, write, getState, setState, setEnvironment };
-operations[order.op]().then(
-  (answer) => answer !== undefined && process.stdout.write("r " + encoded(answer) + "\n"),
-  (error) => process.stdout.write(refusal(error)),
-);
-
 // Places
 
 function inside(at) {
@@ -447,9 +441,14 @@ class Segments {
   }
   async until(event) {
     const { socket } = this;
-    const closed = once(socket, "close").then(() => Promise.reject(new Error("the reader went away")));
+    const listening = new AbortController(), options = { signal: listening.signal };
+    const closed = once(socket, "close", options).then(() => Promise.reject(new Error("the reader went away")));
     closed.catch(() => {});
-    await Promise.race([once(socket, event), closed]);
+    try {
+      await Promise.race([once(socket, event, options), closed]);
+    } finally {
+      listening.abort();
+    }
   }
   async finish(text) {
     const { socket } = this;
@@ -463,4 +462,14 @@ class Segments {
     if (this.socket) await Promise.race([this.finish("").catch(() => {}), sleep(DELIVERY_MS)]);
   }
 }
+
+const operations = { run, end, read, write, getState, setState, setEnvironment };
+operations[order.op]().then(
+  (answer) => answer !== undefined && process.stdout.write("r " + encoded(answer) + "\n"),
+  (error) => {
+    // A run's shell passes on what is said here, where its frames would have been.
+    if (order.op === "run") process.stderr.write(error.message + "\n", () => process.exit(1));
+    else process.stdout.write(refusal(error));
+  },
+);
 `;
