@@ -158,6 +158,7 @@ export class CloudflareRun {
         rest = lines.pop()!;
         for (const line of lines) {
           hasMore = line === "m";
+          if (line === GONE && segment > 0) throw await this.#sandbox.gone();
           if (line.startsWith("# ")) this.#words = line;
           else if (!hasMore) yield line;
         }
@@ -174,7 +175,7 @@ export class CloudflareRun {
     const at = `${ORDERS}/${this.#id}`;
     const pipe = `${at}.${segment}`;
     const read = `mkfifo -m 600 ${pipe} && exec timeout ${SEGMENT_MS / 1000} cat ${pipe}`;
-    if (segment > 0) return `[ -f ${at}.pid ] && ${read}`;
+    if (segment > 0) return `${GUARD}; [ -f ${at}.pid ] && ${read}`;
     const runner = `setsid -w node ${at}.cjs </dev/null >/dev/null 2>${at}.err`;
     const release = `[ ! -p ${pipe} ] || timeout 5 sh -c 'sed "s/^/# /" ${at}.err > ${pipe}'`;
     const start = `{ ${runner}; ${release}; rm -f ${pipe} ${at}.err; } </dev/null >/dev/null 2>&1 &`;
@@ -207,7 +208,8 @@ export class CloudflareRun {
       try {
         const order = { op: "end", id: newOrderId(), run: this.#id } as const;
         const signal = AbortSignal.timeout(END_ATTEMPT_MS);
-        const { alive } = EndAnswer.parse(await this.#sandbox.order(order, "end a command", signal));
+        const { answer } = await this.#sandbox.order(order, "end a command", signal);
+        const { alive } = EndAnswer.parse(answer);
         if (alive.length > 0) throw new Error(`${alive.length} processes are alive`);
         return;
       } catch (error) {

@@ -39,6 +39,7 @@ export type RunnerOrder =
  *     m            more follows in the next segment
  *     x JSON       {"code", "signal"}: the wait status. The last one
  *     r BASE64     the answer of an order that is no run, as JSON
+ *     d BASE64     bytes that belong to the answer before
  *     f BASE64     refused, and nothing was done: JSON of {"code", "message", "hint"}
  *
  * A run writes its frames to segments, named pipes that the caller reads one after the other: so what a slow reader has
@@ -147,7 +148,7 @@ async function read() {
       at += got;
     }
     const version = [stat.ino, stat.mtimeMs, stat.ctimeMs, stat.size].join(":");
-    return { size: stat.size, version, data: bytes.subarray(0, at).toString("base64") };
+    return [{ size: stat.size, version }, bytes.subarray(0, at)];
   } catch (error) {
     throw fileError(error, name);
   } finally {
@@ -172,8 +173,9 @@ async function write() {
       at = fs.realpathSync(path.join(at, step));
       if (!inside(at)) throw outside(name, "a link on the way leads out");
     }
-    temporary = path.join(at, ".cerver-" + order.id);
-    const fd = fs.openSync(temporary, "wx", 0o644);
+    const wanted = path.join(at, ".cerver-" + order.id);
+    const fd = fs.openSync(wanted, "wx", 0o644);
+    temporary = wanted;
     let size = 0;
     try {
       for (const part of parts) {
@@ -294,7 +296,7 @@ async function end() {
     while (!fs.existsSync(at("ended")) && fs.existsSync("/proc/" + runner) && Date.now() < until) await sleep(20);
   } catch {}
   const alive = await new Tree(order.run, leader()).end();
-  for (const kind of ["leader", "pid", "ended", "stdin", "sh", "cjs"]) remove(at(kind));
+  for (const kind of ["leader", "pid", "ended", "err", "stdin", "sh", "cjs"]) remove(at(kind));
   return { alive };
 }
 
@@ -333,7 +335,7 @@ async function run() {
       error = new Refused("unsupported", "The sandbox's image has no " + error.path + ".", "Put it into the Dockerfile of the bridge, and deploy it again.");
     out.line(refusal(error));
     await out.close();
-    return clean(["pid", "stdin", "sh", "cancelled", out.seg]);
+    return clean(["pid", "err", "stdin", "sh", "cancelled", out.seg]);
   }
   tree.leader = child.pid;
   const exited = once(child, "exit");
@@ -345,6 +347,8 @@ async function run() {
   // Who leaves the group, the session, the parent and the mark behind was seen before that.
   const looks = setInterval(() => tree.look(), LOOK_MS);
   const beats = setInterval(() => out.beat(), HEARTBEAT_MS);
+  // From here on its frames tell what happens, and the file of its complaints goes.
+  remove(own(id, "err"));
   out.line("b\n");
   const pipes = [["o", child.stdout], ["e", child.stderr]].map(async ([name, pipe]) => {
     try {
@@ -465,7 +469,12 @@ class Segments {
 
 const operations = { run, end, read, write, getState, setState, setEnvironment };
 operations[order.op]().then(
-  (answer) => answer !== undefined && process.stdout.write("r " + encoded(answer) + "\n"),
+  (answer) => {
+    if (answer === undefined) return;
+    const [value, bytes] = Array.isArray(answer) ? answer : [answer];
+    process.stdout.write("r " + encoded(value) + "\n");
+    if (bytes) process.stdout.write("d " + bytes.toString("base64") + "\n");
+  },
   (error) => {
     // A run's shell passes on what is said here, where its frames would have been.
     if (order.op === "run") process.stderr.write(error.message + "\n", () => process.exit(1));

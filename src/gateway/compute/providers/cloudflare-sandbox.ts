@@ -65,19 +65,24 @@ export class CloudflareSandbox {
     return false;
   }
 
-  /** Lets the runner do something that is no run. */
-  async order(order: RunnerOrder, doing: string, signal: AbortSignal): Promise<unknown> {
+  /** Lets the runner do something that is no run. The bytes are there if the order is one that has some. */
+  async order(
+    order: RunnerOrder,
+    doing: string,
+    signal: AbortSignal,
+  ): Promise<{ answer: unknown; bytes: Buffer }> {
     await this.place(order, signal);
     const { stdout, stderr } = await this.#print(
       doing,
       `${GUARD}; exec node ${ORDERS}/${order.id}.cjs`,
       signal,
     );
-    const line = stdout.trim();
+    const [line = "", data] = stdout.trim().split("\n");
     if (line === GONE) throw await this.gone();
     if (line === NO_NODE) throw noNode();
     if (line.startsWith("f ")) throw refused(line);
-    if (line.startsWith("r ")) return decoded(line);
+    if (line.startsWith("r "))
+      return { answer: decoded(line), bytes: Buffer.from(data?.slice(2) ?? "", "base64") };
     throw unclear(doing, stderr);
   }
 

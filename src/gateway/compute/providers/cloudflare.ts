@@ -28,7 +28,7 @@ const PIECE_BYTES = 8 * 1024 * 1024;
 const READ_ATTEMPTS = 3;
 
 const Written = z.object({ size: z.number().int() });
-const Piece = z.object({ size: z.number().int(), version: z.string(), data: z.string() });
+const Piece = z.object({ size: z.number().int(), version: z.string() });
 
 /**
  * Cloudflare Sandbox, through the vendor's own bridge Worker in the account of the user (examples/cloudflare-bridge).
@@ -96,7 +96,7 @@ export function cloudflareProvider({
       const parts = Math.ceil(bytes.length / PIECE_BYTES);
       for (let n = 0; n < parts; n++)
         await sandbox.put(`${id}.${n}`, bytes.subarray(n * PIECE_BYTES, (n + 1) * PIECE_BYTES), env.signal);
-      const answer = await sandbox.order({ op: "write", id, path, parts }, "write a file", env.signal);
+      const { answer } = await sandbox.order({ op: "write", id, path, parts }, "write a file", env.signal);
       const { size } = Written.parse(answer);
       return Response.json({ success: true, path, size });
     },
@@ -110,8 +110,8 @@ export function cloudflareProvider({
 
     async getState(record, env) {
       const order = { op: "getState", id: newOrderId() } as const;
-      const state = await sandboxOf(record, env).order(order, "read the state", env.signal);
-      return Response.json({ provider: "cloudflare", sandbox_id: record.sandboxId, state });
+      const { answer } = await sandboxOf(record, env).order(order, "read the state", env.signal);
+      return Response.json({ provider: "cloudflare", sandbox_id: record.sandboxId, state: answer });
     },
 
     async setState(record, state, env) {
@@ -134,7 +134,7 @@ export function cloudflareProvider({
 
     cloud: {
       credentialNames: { required: ["cloudflare_sandbox_url", "cloudflare_sandbox_key"], optional: [] },
-      verify: (env) => bridgeOf(env).verify(env.signal),
+      verify: async (env) => bridgeOf(env).verify(env.signal),
       async find(sessionId, env) {
         const sandbox = new CloudflareSandbox(bridgeOf(env), sessionSandboxId(sessionId));
         if (!(await sandbox.exists(env.signal))) return [];
@@ -239,10 +239,10 @@ async function readOnce(
       length: PIECE_BYTES,
       max: MAX_FILE_BYTES,
     } as const;
-    const piece = Piece.parse(await sandbox.order(order, "read a file", signal));
+    const { answer, bytes } = await sandbox.order(order, "read a file", signal);
+    const piece = Piece.parse(answer);
     version ??= piece.version;
     if (piece.version !== version) return undefined;
-    const bytes = Buffer.from(piece.data, "base64");
     pieces.push(bytes);
     from += bytes.length;
     if (from >= piece.size) return Buffer.concat(pieces);
