@@ -137,7 +137,7 @@ export async function startCloudflareBridge({ key = "test-key" } = {}): Promise<
       if (!isOpen) continue;
       const isReady = answer.write(value);
       if (run && Buffer.from(value).includes("event: stdout") && !isFirstFrame(value)) {
-        if (run === "cut") answer.destroy();
+        if (run === "cut") setTimeout(() => answer.destroy(), 50);
         if (run === "runner-killed") killRunners(root);
       }
       if (!isReady && isOpen) {

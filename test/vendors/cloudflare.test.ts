@@ -73,7 +73,8 @@ function processesWith(text: string): string[] {
 }
 const sleepers = (seconds: string) =>
   [...look().values()].filter(
-    ({ state, cmdline }) => state !== "Z" && cmdline.trim().endsWith(`sleep ${seconds}`),
+    ({ state, cmdline }) =>
+      state !== "Z" && /^(?:\/bin\/)?sleep (\d+)$/.exec(cmdline.trim())?.[1] === seconds,
   );
 
 describe("runs", () => {
@@ -300,10 +301,10 @@ describe("a run whose end nobody tells", () => {
 
   test("is lost when its container stops", async () => {
     const record = await sandbox();
-    const running = run(record, "sleep 3019");
+    const running = run(record, "sleep 3019").catch((error) => error);
     await expect.poll(() => sleepers("3019").length).toBe(1);
     await vendor.sleep(record.sandboxId);
-    await expect(running).rejects.toMatchObject({ code: "compute_lost" });
+    expect(await running).toMatchObject({ code: "compute_lost" });
   });
 });
 
@@ -518,7 +519,7 @@ describe("credentials", () => {
     const nobody = await verify(credentials).catch((error) => error);
     expect(nobody).toMatchObject({
       code: "provider_failed",
-      message: expect.stringContaining("ECONNREFUSED"),
+      message: expect.stringMatching(/ECONNREFUSED|UND_ERR_SOCKET/),
     });
   });
 });

@@ -142,11 +142,15 @@ export class CloudflareRun {
     for (let segment = 0; ; segment++) {
       // An answer that is lost may be that of a start.
       if (segment === 0) this.#isOpen = true;
-      const events = await this.#sandbox.bridge.exec(this.#sandbox.id, this.#segmentScript(segment), {
-        doing: "run a command",
-        timeoutMs: SEGMENT_MS,
-        signal: this.#reading.signal,
-      });
+      const events = await this.#sandbox.bridge
+        .exec(this.#sandbox.id, this.#segmentScript(segment), {
+          doing: "run a command",
+          timeoutMs: SEGMENT_MS,
+          signal: this.#reading.signal,
+        })
+        .catch((error: unknown) => {
+          throw wasRefused(error) ? error : lost(error instanceof CerverError ? error.message : undefined);
+        });
       let rest = "";
       let hasMore = false;
       for await (const event of events) {
@@ -222,13 +226,13 @@ export class CloudflareRun {
   }
 }
 
-/** The bridge did not take the command at all. */
+/** The bridge said itself that it did not take the command: its own refusals have a code. */
 function wasRefused(error: unknown): boolean {
-  return error instanceof CerverError && ["credentials_refused", "too_many_requests"].includes(error.code);
+  return error instanceof CerverError && error.details?.vendor_code !== undefined;
 }
 
 function lost(words?: string): CerverError {
-  const said = words ? ` (${words.slice(0, 300)})` : "";
+  const said = words ? ` (${words.slice(0, 300).replace(/\.$/, "")})` : "";
   return new CerverError(
     "compute_lost",
     `Cloudflare stopped telling about the run before its end${said}, so its outcome is unknown.`,
