@@ -42,6 +42,8 @@ of them under one folder.
 | \`CERVER_API_TOKEN\` | the token to use; \`CERVER_API_KEY\` is taken as well |
 | \`CERVER_DATABASE_URL\` | a \`postgres://\` URL for the gateway |
 | \`CERVER_PUBLIC_URL\` | the address others reach the gateway under |
+| \`P69_BASE_URL\` | for the gateway: the address of a relay that listens, such as \`http://127.0.0.1:18081\`; it becomes a compute of the account |
+| \`P69_API_TOKEN\` | that relay's token, at both ends: the gateway shows it, \`cerver relay --listen\` wants it |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
 | \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\` |
 | \`CERVER_HOME\` | one folder for all files |

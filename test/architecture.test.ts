@@ -33,8 +33,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   cli: ["login", "client", "protocol", "util"],
 };
 
-/** The cli starts the modes, by import() only, and reads how they are configured. */
-const CLI_MAY_START = /^(?:gateway|relay|mcp)\/(?:start|config|connection)\.ts$/;
+/** The cli starts the modes and the trial of a provider, by import() only, and reads how they are configured. */
+const CLI_MAY_START = /^(?:gateway|relay|mcp)\/(?:start|config|connection)\.ts$|^gateway\/try-provider\.ts$/;
 
 /** Where each outside library may be used. */
 const HOMES: [library: RegExp, home: RegExp][] = [

@@ -6,14 +6,18 @@ import { RunEnds } from "../src/relay/run-ends.js";
 import { silentLogger } from "../src/util/logger.js";
 
 /** This host's surface as a compute, with a real keeper, and no gateway. */
-export async function openCompute(stateDir: string, env: Record<string, string>) {
+export async function openCompute(
+  stateDir: string,
+  env: Record<string, string>,
+  { maxRuns = 8 }: { maxRuns?: number } = {},
+) {
   const hostEnv = hostEnvironment({ PATH: process.env.PATH!, ...env }, []);
   const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs: [] });
   const ends = new RunEnds();
   const keeper = new KeeperClient({
     stateDir,
     env: hostEnv,
-    maxRuns: 8,
+    maxRuns,
     runGraceMs: 2_000,
     killGraceMs: 300,
     logger: silentLogger,

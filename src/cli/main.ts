@@ -11,6 +11,7 @@ import { loginCommand, logoutCommand, whoamiCommand } from "./commands/login.js"
 import { attachCommand, logsCommand } from "./commands/logs.js";
 import { mcpCommand } from "./commands/mcp.js";
 import { peekCommand } from "./commands/peek.js";
+import { providerCommand } from "./commands/provider.js";
 import { relayCommand } from "./commands/relay.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
@@ -70,6 +71,7 @@ export function createProgram(context: CliContext): Command {
     computesCommand,
     gatewayCommand,
     relayCommand,
+    providerCommand,
     mcpCommand,
     loginCommand,
     logoutCommand,
@@ -80,6 +82,7 @@ export function createProgram(context: CliContext): Command {
   for (const make of commands) {
     const command = make(context);
     command.copyInheritedSettings(program);
+    for (const inner of command.commands) inner.copyInheritedSettings(program);
     program.addCommand(command);
   }
   return program;

@@ -31,7 +31,7 @@ import {
   type TranscriptQuery,
 } from "../protocol/sessions.js";
 import { AppendTranscriptAnswer, type NewTranscriptEntry } from "../protocol/transcript.js";
-import { readEventStream } from "./event-stream.js";
+import { readEventStream } from "../util/event-stream.js";
 import { type RunPosition, StreamBroke, unbroken } from "./unbroken.js";
 
 /** How long a call that is not a run may take. */

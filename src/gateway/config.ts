@@ -35,6 +35,19 @@ export const GatewayConfig = z.strictObject({
     .max(3_600_000)
     .default(DEFAULT_GRACE_MS)
     .describe("Milliseconds that the caller of a run is kept waiting for a machine whose link broke."),
+  p69BaseUrl: z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => !/[@?#]/.test(url), "may hold no user, no query and no fragment")
+    .transform((url) => url.replace(/\/+$/, ""))
+    .optional()
+    .describe(
+      "The address of a relay that listens (`cerver relay --listen`): it becomes a compute of the account.",
+    ),
+  p69ApiToken: z
+    .string()
+    .regex(/^[!-~]{1,512}$/, "has to be letters and signs without spaces")
+    .optional()
+    .describe("The token of that relay."),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
 });
 export type GatewayConfig = z.infer<typeof GatewayConfig>;
@@ -46,6 +59,8 @@ export function gatewayConfig(given: GatewayConfigInput, env: Env): GatewayConfi
     dataDir: cerverPaths(env).data,
     ...(env.CERVER_DATABASE_URL && { databaseUrl: env.CERVER_DATABASE_URL }),
     ...(env.CERVER_PUBLIC_URL && { publicUrl: env.CERVER_PUBLIC_URL }),
+    ...(env.P69_BASE_URL && { p69BaseUrl: env.P69_BASE_URL }),
+    ...(env.P69_API_TOKEN && { p69ApiToken: env.P69_API_TOKEN }),
     ...graceFromEnv(env),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),

@@ -16,6 +16,7 @@ import { DeviceCodes } from "./account/device-codes.js";
 import { SigninLinks } from "./account/signin-links.js";
 import { CATALOG } from "./compute/catalog.js";
 import { Computes } from "./compute/computes.js";
+import { DirectCompute } from "./compute/direct-compute.js";
 import { p69Provider } from "./compute/providers/p69.js";
 import { providerRegistry } from "./compute/registry.js";
 import { databaseUrl, type GatewayConfig } from "./config.js";
@@ -55,6 +56,7 @@ export interface GatewayDeps {
 /** Opens the database, builds every part once, and listens. */
 export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}): Promise<Gateway> {
   refuseOpenDoors(config);
+  refuseTokenlessRelay(config);
   const logger = deps.logger ?? createLogger(config.logLevel);
   const software = `cerver/${VERSION}`;
   const db = await openDatabase(databaseUrl(config));
@@ -106,6 +108,17 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const url = `http://${hostInUrl(config.host)}:${port}`;
     publicUrl ||= url;
     const tunnels = acceptTunnels(server, { hub, computes, tokens, software, logger });
+    const direct = config.p69BaseUrl
+      ? new DirectCompute({
+          baseUrl: config.p69BaseUrl,
+          token: config.p69ApiToken,
+          accountId: account.id,
+          hub,
+          computes,
+          logger,
+        })
+      : undefined;
+    await direct?.start();
     logger.info({ url }, "gateway is listening");
 
     return {
@@ -125,6 +138,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
         tunnels.close();
+        await direct?.close();
         hub.close();
         server.closeAllConnections();
         await closed;
@@ -148,6 +162,14 @@ function refuseOpenDoors({ noAuth, host }: GatewayConfig): void {
       hint: "Leave out --host, or leave out --no-auth and use tokens.",
     },
   );
+}
+
+/** What answers without a token at another machine is anybody's. */
+function refuseTokenlessRelay({ p69BaseUrl, p69ApiToken }: GatewayConfig): void {
+  if (!p69BaseUrl || p69ApiToken || isLoopback(new URL(p69BaseUrl).host)) return;
+  throw new CerverError("invalid_request", `There is no token for the relay at ${p69BaseUrl}.`, {
+    hint: "Set P69_API_TOKEN to the relay's own: `cerver relay --listen` says where it keeps it.",
+  });
 }
 
 /** Listens on the configured port, or with `portFallback` on one of those after it. Returns the port. */

@@ -62,16 +62,20 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
   const at = `${PROVIDER_PATH}/sandboxes`;
 
   app.get(PROVIDER_PATH, async () =>
-    answer({
-      provider: "cerver_local_provider",
-      label,
-      mode: "direct",
-      status: "ready",
-      machine_name: facts.hostname,
-      capabilities: facts.capabilities,
-      runs: (await keeper.live()).length,
-      sandboxes: sandboxes.size,
-    }),
+    answer(
+      {
+        provider: "cerver_local_provider",
+        label,
+        mode: "direct",
+        status: "ready",
+        machine_name: facts.hostname,
+        capabilities: facts.capabilities,
+        runs: (await keeper.live()).length,
+        sandboxes: sandboxes.size,
+      },
+      200,
+      { [RUN_EVENTS_HEADER]: "1" },
+    ),
   );
 
   app.post(at, async (c) => {

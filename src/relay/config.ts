@@ -7,9 +7,18 @@ import { graceFromEnv } from "../util/duration.js";
 import { LOG_LEVELS } from "../util/logger.js";
 import { cerverPaths, type Env } from "../util/paths.js";
 
+const LISTEN = /^(?:(?:\[([0-9a-f:.]+)\]|([^:[\]]+)):)?(\d{1,5})$/i;
+
+/** Where to listen: `PORT` on this machine alone, or `HOST:PORT`. Undefined when it is neither. */
+export function listenAddress(text: string): { host: string; port: number } | undefined {
+  const [, ipv6, host, digits] = LISTEN.exec(text) ?? [];
+  const port = Number(digits);
+  return port <= 65_535 ? { host: ipv6 ?? host ?? "127.0.0.1", port } : undefined;
+}
+
 /** How a relay runs. */
 export const RelayConfig = z.strictObject({
-  gatewayUrl: z.string().describe("The gateway to serve."),
+  gatewayUrl: z.string().default("").describe("The gateway to serve; none with `listen`."),
   token: z
     .string()
     .min(1)
@@ -44,6 +53,20 @@ export const RelayConfig = z.strictObject({
     .min(100)
     .default(60_000)
     .describe("Milliseconds between two reports to the gateway."),
+  listen: z
+    .string()
+    .refine((text) => listenAddress(text) !== undefined, "has to be PORT or HOST:PORT")
+    .optional()
+    .describe("Serve gateways that come to this address, such as `127.0.0.1:18081`, and connect to none."),
+  listenNames: z
+    .array(z.string().min(1).max(253))
+    .default([])
+    .describe("More names under which it may be called there."),
+  listenToken: z
+    .string()
+    .regex(/^[!-~]{16,512}$/, "has to be 16 to 512 letters and signs without spaces")
+    .optional()
+    .describe("What gateways have to show there (`P69_API_TOKEN`); one is made and kept otherwise."),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
   /** The host's environment, which runs inherit in part. */
   hostEnv: z.record(z.string(), z.string().optional()),
@@ -63,6 +86,7 @@ export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {
     configDir: paths.config,
     hostEnv: { ...env },
     ...graceFromEnv(env),
+    ...(given.listen && env.P69_API_TOKEN && { listenToken: env.P69_API_TOKEN }),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayClient } from "../client/gateway-client.js";
@@ -8,10 +9,12 @@ import { PUBLIC_LOCAL_PROVIDER } from "../protocol/providers.js";
 import type { FrameSocket } from "../tunnel/frame-socket.js";
 import { isLock, takeLock } from "../util/lock-file.js";
 import { createLogger, type Logger } from "../util/logger.js";
+import { readPrivateFile, writePrivateFile } from "../util/private-file.js";
 import { VERSION } from "../util/version.js";
 import { createComputeApp } from "./compute-app.js";
-import type { RelayConfig } from "./config.js";
+import { listenAddress, type RelayConfig } from "./config.js";
 import { type ConnectionState, stayConnected } from "./connection.js";
+import { directServer } from "./direct-server.js";
 import { hostEnvironment } from "./host/environment.js";
 import { type HostFacts, hostFacts } from "./host/facts.js";
 import { Sandboxes } from "./host/sandboxes.js";
@@ -48,7 +51,7 @@ export interface StopOptions {
 /** Makes this host a compute: logs in, registers, connects, and reports that it is there. */
 export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<Relay> {
   const logger = deps.logger ?? createLogger(config.logLevel);
-  const lock = await lockState(config);
+  const lock = await lockState(config, config.gatewayUrl);
   const stop = new AbortController();
   let leaveRuns = false;
   const onAbort = () => {
@@ -58,27 +61,8 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
   deps.signal?.addEventListener("abort", onAbort, { once: true });
   if (deps.signal?.aborted) onAbort();
   try {
-    const facts = await hostFacts({ hasDisplay: deps.hasDisplay });
-    const sandboxes = await Sandboxes.open({
-      stateDir: config.stateDir,
-      hostEnv: hostEnvironment(config.hostEnv, config.allowEnv),
-      allowDirs: config.allowDirs,
-    });
-    const ends = new RunEnds();
-    const keeper = new KeeperClient({
-      stateDir: config.stateDir,
-      env: hostEnvironment(config.hostEnv, config.allowEnv),
-      maxRuns: config.maxRuns,
-      runGraceMs: config.runGraceMs,
-      killGraceMs: config.graceMs,
-      logger,
-      onEnded: ({ run_id }) => ends.add(run_id),
-    });
-    // Runs that an earlier relay of this machine left are this one's now.
-    await keeper.adopt();
+    const { facts, sandboxes, keeper, app } = await openHost(config, deps, logger);
     const { computeId, token } = await register(config, deps, facts, stop.signal);
-    const app = createComputeApp({ sandboxes, keeper, ends, facts, label: config.name, logger });
-
     let connected!: () => void;
     const firstConnection = new Promise<void>((resolve) => {
       connected = resolve;
@@ -137,9 +121,101 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
   }
 }
 
+/** What a relay serves by listening. */
+export interface ListeningRelay {
+  /** The address to give to a gateway as P69_BASE_URL. */
+  readonly url: string;
+  readonly token: string;
+  /** Where the token is kept, when it was made here. */
+  readonly tokenFile: string | undefined;
+  /** Resolves after {@link stop}. */
+  readonly done: Promise<void>;
+  stop(options?: StopOptions): Promise<void>;
+}
+
+/** Makes this host a compute for gateways that come to it: no gateway is spoken to. */
+export async function startListening(
+  config: RelayConfig,
+  deps: Pick<RelayDeps, "hasDisplay" | "signal" | "logger">,
+): Promise<ListeningRelay> {
+  const listen = listenAddress(config.listen ?? "");
+  if (!listen) throw new CerverError("invalid_request", "The relay was not told where to listen.");
+  const logger = deps.logger ?? createLogger(config.logLevel);
+  const lock = await lockState(config, `${listen.host}:${listen.port}`);
+  try {
+    const { token, tokenFile } = await listenToken(config);
+    const { keeper, app } = await openHost(config, deps, logger);
+    const server = await directServer({
+      ...listen,
+      names: config.listenNames,
+      token,
+      serve: async (request) => app.fetch(request),
+      logger,
+    }).catch((error: unknown) => {
+      keeper.close();
+      throw error;
+    });
+    let ended: Promise<void> | undefined;
+    let resolveDone!: () => void;
+    const done = new Promise<void>((resolve) => {
+      resolveDone = resolve;
+    });
+    const stop = ({ leaveRuns = false }: StopOptions = {}) => {
+      ended ??= (async () => {
+        deps.signal?.removeEventListener("abort", onAbort);
+        await server.close();
+        if (leaveRuns) keeper.close();
+        else await keeper.endAll();
+        await lock.release();
+        resolveDone();
+      })();
+      return ended;
+    };
+    const onAbort = () => void stop((deps.signal?.reason as StopOptions | undefined) ?? {});
+    deps.signal?.addEventListener("abort", onAbort, { once: true });
+    if (deps.signal?.aborted) onAbort();
+    return { url: server.url, token, tokenFile, done, stop };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** The token that gateways have to show: the one that was given, or one that is made once and kept. */
+async function listenToken(config: RelayConfig): Promise<{ token: string; tokenFile: string | undefined }> {
+  if (config.listenToken) return { token: config.listenToken, tokenFile: undefined };
+  const tokenFile = join(config.configDir, "p69-token");
+  const kept = (await readPrivateFile(tokenFile))?.trim();
+  if (kept) return { token: kept, tokenFile };
+  const token = `p69_${randomBytes(32).toString("base64url")}`;
+  await writePrivateFile(tokenFile, `${token}\n`);
+  return { token, tokenFile };
+}
+
+/** This machine, ready to serve: runs that an earlier relay of it left are this one's now. */
+async function openHost(config: RelayConfig, { hasDisplay }: Pick<RelayDeps, "hasDisplay">, logger: Logger) {
+  const facts = await hostFacts({ hasDisplay });
+  const hostEnv = hostEnvironment(config.hostEnv, config.allowEnv);
+  const { stateDir, allowDirs } = config;
+  const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs });
+  const ends = new RunEnds();
+  const keeper = new KeeperClient({
+    stateDir,
+    env: hostEnv,
+    maxRuns: config.maxRuns,
+    runGraceMs: config.runGraceMs,
+    killGraceMs: config.graceMs,
+    logger,
+    onEnded: ({ run_id }) => ends.add(run_id),
+  });
+  await keeper.adopt();
+  const app = createComputeApp({ sandboxes, keeper, ends, facts, label: config.name, logger });
+  return { facts, sandboxes, keeper, app };
+}
+
 /** Two relays on one state folder would each end the other's sandboxes. */
-async function lockState({ stateDir, gatewayUrl }: RelayConfig) {
-  const lock = await takeLock(join(stateDir, "relay.lock"), gatewayUrl);
+async function lockState({ stateDir }: RelayConfig, serves: string) {
+  const lock = await takeLock(join(stateDir, "relay.lock"), serves);
   if (isLock(lock)) return lock;
   throw new CerverError(
     "conflict",

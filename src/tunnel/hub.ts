@@ -1,16 +1,30 @@
 import { CerverError } from "../protocol/errors.js";
 import { CLOSE } from "../protocol/tunnel.js";
-import type { Channel } from "./channel.js";
 import type { SmallCall } from "./wire.js";
+
+/** A way to a compute that is open now: a `Channel`, or a straight one. */
+export interface Link {
+  /** 1 for a relay of the public system. */
+  readonly level: 1 | 2;
+  readonly isOpen: boolean;
+  /** Open, and its peer not overdue. */
+  readonly isAlive: boolean;
+  /** Resolves when it is gone. */
+  readonly closed: Promise<{ code: number; reason: string }>;
+  /** Rejects with `compute_offline` when nothing was sent, with `compute_lost` when it may have been. */
+  fetch(request: Request): Promise<Response>;
+  call(call: SmallCall): Promise<Response>;
+  close(code?: number, reason?: string): void;
+}
 
 /** All of a gateway's ends: which channel serves which compute. */
 export class TunnelHub {
   /** Told when a compute's relay has come or gone. */
   onChange: (computeId: string, online: boolean) => void = () => {};
-  readonly #channels = new Map<string, Channel>();
+  readonly #channels = new Map<string, Link>();
 
   /** Gives a compute its channel. One that served it before is closed: the newest relay is the one that is there. */
-  attach(computeId: string, channel: Channel): void {
+  attach(computeId: string, channel: Link): void {
     const before = this.#channels.get(computeId);
     this.#channels.set(computeId, channel);
     before?.close(CLOSE.replaced, "another relay connected for this compute");
@@ -27,7 +41,7 @@ export class TunnelHub {
     return this.#channels.get(computeId)?.isAlive ?? false;
   }
 
-  channel(computeId: string): Channel | undefined {
+  channel(computeId: string): Link | undefined {
     return this.#channels.get(computeId);
   }
 
@@ -40,7 +54,7 @@ export class TunnelHub {
     return this.#online(computeId).call(call);
   }
 
-  #online(computeId: string): Channel {
+  #online(computeId: string): Link {
     const channel = this.#channels.get(computeId);
     if (channel?.isOpen) return channel;
     throw new CerverError("compute_offline", `No relay is connected for ${computeId}.`, {

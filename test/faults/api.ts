@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { readEventStream, type ServerSentEvent } from "../../src/client/event-stream.js";
+import { readEventStream, type ServerSentEvent } from "../../src/util/event-stream.js";
 
 /**
  * The API as a caller who has only its description: what is read of an answer is written down here, so that a change of

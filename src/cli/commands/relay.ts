@@ -1,10 +1,15 @@
 import { Command } from "commander";
+import { DIRECT_PORT } from "../../protocol/direct.js";
+import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
-import { addComputeOptions, type ComputeOptions, GATEWAY_OPTION } from "../options.js";
+import { addComputeOptions, type ComputeOptions, collect, GATEWAY_OPTION } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
 
 interface RelayOptions extends ComputeOptions {
   gateway?: string;
+  listen?: string | true;
+  listenName?: string[];
+  printToken?: boolean;
 }
 
 export const relayCommand = (context: CliContext) =>
@@ -14,12 +19,25 @@ export const relayCommand = (context: CliContext) =>
       "Makes this machine a private compute of your account: logs in through the browser, registers, and keeps a connection open. No port is opened here.",
     )
     .option(...GATEWAY_OPTION)
+    .option(
+      "--listen [address]",
+      "serve gateways that come to this port or HOST:PORT (default: 127.0.0.1:18081), and connect to none",
+    )
+    .option(
+      "--listen-name <name>",
+      "with --listen: a name it may be called under; may be given again",
+      collect,
+    )
+    .option("--print-token", "with --listen: print the token that gateways need")
     .addHelpText(
       "after",
-      "\nExamples:\n  $ cerver relay\n  $ CERVER_API_TOKEN=ck_… cerver relay --name mac-mini --allow-dir ~/work",
+      "\nExamples:\n  $ cerver relay\n  $ CERVER_API_TOKEN=ck_… cerver relay --name mac-mini --allow-dir ~/work\n  $ cerver relay --listen --print-token    for a gateway with P69_BASE_URL and P69_API_TOKEN",
     )
     .action(async (options: RelayOptions) => {
       const { env, out } = context;
+      if (options.listen !== undefined) return listen(context, options, options.listen);
+      if (options.printToken || options.listenName)
+        throw new CerverError("invalid_request", "--print-token and --listen-name belong to --listen.");
       const { relayConfig } = await import("../../relay/config.js");
       const { startRelay } = await import("../../relay/start.js");
       const { hasDisplay, openBrowser } = await import("../../login/open-browser.js");
@@ -62,3 +80,47 @@ export const relayCommand = (context: CliContext) =>
       await relay.done;
       context.process.exit(0);
     });
+
+/** `cerver relay --listen`: gateways come here. */
+async function listen(context: CliContext, options: RelayOptions, address: string | true): Promise<void> {
+  const { env, out } = context;
+  if (options.gateway !== undefined) {
+    throw new CerverError("invalid_request", "With --listen this machine connects to no gateway.", {
+      hint: "Leave out --gateway, or leave out --listen.",
+    });
+  }
+  const { relayConfig } = await import("../../relay/config.js");
+  const { startListening } = await import("../../relay/start.js");
+  const { hasDisplay } = await import("../../login/open-browser.js");
+  const abort = new AbortController();
+  void untilStopped(context).then((signal) => abort.abort({ leaveRuns: signal !== "SIGINT" }));
+  const relay = await startListening(
+    relayConfig(
+      {
+        listen: address === true ? String(DIRECT_PORT) : address,
+        listenNames: options.listenName,
+        name: options.name,
+        maxRuns: options.maxRuns,
+        allowDirs: options.allowDir,
+        allowEnv: options.allowEnv,
+      },
+      env,
+    ),
+    { hasDisplay: hasDisplay(env), signal: abort.signal },
+  );
+  out.say(`Listening: ${relay.url}`);
+  out.say(
+    relay.tokenFile === undefined
+      ? "Token: from P69_API_TOKEN"
+      : `Token: kept in ${relay.tokenFile}, as P69_API_TOKEN`,
+  );
+  if (options.printToken) out.line(relay.token);
+  if (!isLoopbackUrl(relay.url))
+    out.say("This is plain HTTP: on a network that others use, put TLS in front of it.");
+  await relay.done;
+  context.process.exit(0);
+}
+
+function isLoopbackUrl(url: string): boolean {
+  return /^(?:localhost|127\..*|\[::1\])$/.test(new URL(url).hostname);
+}
