@@ -10,9 +10,14 @@ import { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
-/** The vendor's Worker, as `@cloudflare/sandbox/bridge` exports it. */
+interface Worker {
+  fetch(request: Request, env: object, ctx: object): Promise<Response>;
+}
+
+/** The vendor's bridge, as `@cloudflare/sandbox/bridge` exports it, and our example that is made of it. */
 interface VendorBridge {
-  bridge(worker: object): { fetch(request: Request, env: object, ctx: object): Promise<Response> };
+  bridge(worker: object): Worker;
+  example: Worker;
   WarmPool: new (ctx: object, env: object) => object;
 }
 
@@ -30,8 +35,10 @@ export type Fault =
 export interface FakeCloudflare {
   url: string;
   key: string;
+  /** The folder on this machine that holds every container. */
+  root: string;
   fail(fault: Fault): void;
-  /** The ids of the sandboxes that have a container. */
+  /** The ids of the sandboxes that have a container that runs; one that was lost is "nobody's". */
   sandboxes(): string[];
   /** The working folder of a sandbox on this machine. */
   folder(sandboxId: string): string;
@@ -81,7 +88,8 @@ export async function startCloudflareBridge({ key = "test-key" } = {}): Promise<
       return pool;
     }),
   };
-  const worker = vendor.bridge({});
+  // The example serves nobody when there is no key; the bare bridge does.
+  const worker = key === "" ? vendor.bridge({}) : vendor.example;
 
   const take = <K extends "create" | "run">(kind: K): (Fault & Record<K, unknown>) | undefined => {
     const at = faults.findIndex((fault) => kind in fault);
@@ -161,11 +169,15 @@ export async function startCloudflareBridge({ key = "test-key" } = {}): Promise<
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     key,
+    root,
     requests,
     commands,
     fail: (fault) => void faults.push(fault),
     sandboxes: () =>
-      [...(pool?.assignments ?? [])].flatMap(([id, name]) => (containers.get(name)?.isRunning ? [id] : [])),
+      [...containers].flatMap(([name, { isRunning }]) => {
+        const id = [...(pool?.assignments ?? [])].find(([, assigned]) => assigned === name)?.[0];
+        return isRunning ? [id ?? `nobody's ${name}`] : [];
+      }),
     folder: (sandboxId) => join(containerOf(sandboxId)!.workspace, "work"),
     sleep: async (sandboxId) => containerOf(sandboxId)?.destroy(),
     async close() {
@@ -183,25 +195,28 @@ function isFirstFrame(event: Uint8Array): boolean {
   return Buffer.from(data, "base64").toString() === "b\n";
 }
 
-/** What the bridge asks of the Sandbox Durable Object, done on this machine. */
+/**
+ * What the bridge asks of the Sandbox Durable Object, done on this machine. The bridge reaches it through a Proxy, which
+ * keeps #private members from it.
+ */
 class Container {
-  readonly #root: string;
-  readonly #children = new Set<ChildProcess>();
+  private readonly root: string;
+  private readonly children = new Set<ChildProcess>();
   isRunning = false;
 
   constructor(root: string) {
-    this.#root = root;
+    this.root = root;
   }
 
   get workspace(): string {
-    return join(this.#root, "workspace");
+    return join(this.root, "workspace");
   }
 
   // What the warm pool asks.
 
   async startAndWaitForPorts(): Promise<void> {
     await mkdir(this.workspace, { recursive: true });
-    await mkdir(join(this.#root, "home"), { recursive: true });
+    await mkdir(join(this.root, "home"), { recursive: true });
     this.isRunning = true;
   }
   async getState() {
@@ -213,15 +228,15 @@ class Container {
   }
   async destroy(): Promise<void> {
     this.isRunning = false;
-    for (const child of this.#children) child.kill("SIGKILL");
+    for (const child of this.children) child.kill("SIGKILL");
     // As when a container ends: everything in it, however it left its group.
     for (const deadline = Date.now() + 5_000; Date.now() < deadline; ) {
-      const pids = pidsWith(`CONTAINER=${this.#root}`, this.#root);
+      const pids = pidsWith(`CONTAINER=${this.root}`, this.root);
       if (pids.length === 0) break;
       for (const pid of pids) kill(pid);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    await rm(this.#root, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+    await rm(this.root, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
   }
 
   // What the bridge's routes ask.
@@ -240,17 +255,17 @@ class Container {
     } = {},
   ): Promise<{ exitCode: number; stdout: string; stderr: string }> {
     const child = spawn("bash", ["-c", command], {
-      cwd: options.cwd ? this.#at(options.cwd) : this.workspace,
+      cwd: options.cwd ? this.at(options.cwd) : this.workspace,
       env: {
-        PATH: `${join(this.#root, "home/bin")}:${process.env.PATH}`,
-        HOME: join(this.#root, "home"),
+        PATH: `${join(this.root, "home/bin")}:${process.env.PATH}`,
+        HOME: join(this.root, "home"),
         LANG: "C.UTF-8",
-        CONTAINER: this.#root,
+        CONTAINER: this.root,
       },
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
-    this.#children.add(child);
+    this.children.add(child);
     const printed = { stdout: "", stderr: "" };
     for (const name of ["stdout", "stderr"] as const) {
       // The container decodes as text, and does not wait for anybody.
@@ -272,16 +287,16 @@ class Container {
       throw error;
     } finally {
       clearTimeout(timer);
-      this.#children.delete(child);
+      this.children.delete(child);
     }
   }
 
   async writeFile(path: string, content: string, { encoding }: { encoding: "base64" }): Promise<void> {
-    await writeFile(this.#at(path), Buffer.from(content, encoding));
+    await writeFile(this.at(path), Buffer.from(content, encoding));
   }
 
   async readFileStream(path: string): Promise<ReadableStream> {
-    return Readable.toWeb(createReadStream(this.#at(path))) as ReadableStream;
+    return Readable.toWeb(createReadStream(this.at(path))) as ReadableStream;
   }
 
   /** Where the vendor would open a tunnel, the port itself is shown. */
@@ -296,10 +311,10 @@ class Container {
     };
   }
 
-  #at(path: string): string {
+  private at(path: string): string {
     if (path !== "/workspace" && !path.startsWith("/workspace/"))
       throw new Error(`not in the workspace: ${path}`);
-    return join(this.#root, path);
+    return join(this.root, path);
   }
 }
 
@@ -312,7 +327,7 @@ function loadBridge(): Promise<VendorBridge> {
     const outfile = join(folder, "bridge.mjs");
     try {
       await build({
-        stdin: { contents: 'export * from "@cloudflare/sandbox/bridge";', resolveDir: import.meta.dirname },
+        stdin: { contents: ENTRY, resolveDir: import.meta.dirname },
         outfile,
         bundle: true,
         format: "esm",
@@ -337,6 +352,11 @@ function loadBridge(): Promise<VendorBridge> {
   })();
   return loaded;
 }
+
+const ENTRY = `
+export * from "@cloudflare/sandbox/bridge";
+export { default as example } from "../../examples/cloudflare-bridge/src/index.ts";
+`;
 
 const RUNTIME = `
 export class DurableObject { constructor(ctx, env) { this.ctx = ctx; this.env = env; } }

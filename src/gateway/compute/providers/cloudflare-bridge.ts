@@ -12,6 +12,8 @@ const MAX_EVENT_LENGTH = 32 * 1024 * 1024;
 /** How much of an answer that is no stream is read, in bytes. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
+const TOO_LATE = new Error("no answer in time");
+
 /** What an exec tells, as it happens. `error` and `exit` are last. */
 export type ExecEvent =
   | { type: "stdout" | "stderr"; text: string }
@@ -121,10 +123,25 @@ export class CloudflareBridge {
     });
   }
 
+  /** What may be asked twice is, when the connection broke: a kept one may have been closed over there meanwhile. */
+  async #send(doing: string, method: string, path: string, options: AskOptions): Promise<Response> {
+    try {
+      return await this.#sendOnce(method, path, options).catch((error: unknown) => {
+        if (method === "POST" || error === TOO_LATE || options.signal.aborted) throw error;
+        return this.#sendOnce(method, path, options);
+      });
+    } catch (error) {
+      options.signal.throwIfAborted();
+      const why = error === TOO_LATE ? `it gave no answer within ${ANSWER_MS / 1000} s` : reason(error);
+      const message = this.#withoutKey(`the bridge at ${this.#url.host} is out of reach (${why})`);
+      throw vendorFailure({ vendor: VENDOR, doing, message });
+    }
+  }
+
   /** Redirects are not followed: the key is for this host alone. */
-  async #send(doing: string, method: string, path: string, { signal, body, type, key }: AskOptions) {
+  async #sendOnce(method: string, path: string, { signal, body, type, key }: AskOptions): Promise<Response> {
     const late = new AbortController();
-    const timer = setTimeout(() => late.abort(), ANSWER_MS);
+    const timer = setTimeout(() => late.abort(TOO_LATE), ANSWER_MS);
     try {
       return await this.#fetch(new URL(this.#url.pathname.replace(/\/$/, "") + path, this.#url), {
         method,
@@ -136,11 +153,6 @@ export class CloudflareBridge {
         },
         ...(body && { body: body as Uint8Array<ArrayBuffer> }),
       });
-    } catch (error) {
-      signal.throwIfAborted();
-      const why = late.signal.aborted ? `it gave no answer within ${ANSWER_MS / 1000} s` : reason(error);
-      const message = this.#withoutKey(`the bridge at ${this.#url.host} is out of reach (${why})`);
-      throw vendorFailure({ vendor: VENDOR, doing, message });
     } finally {
       clearTimeout(timer);
     }

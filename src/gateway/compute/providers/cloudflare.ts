@@ -7,9 +7,11 @@ import { Environment } from "../../../protocol/runs.js";
 import {
   type CreateSandboxRequest,
   type FileContent,
+  InstallRequest,
   MAX_FILE_BYTES,
-  type SandboxRunRequest,
+  SandboxRunRequest,
   SandboxState,
+  WriteFileRequest,
 } from "../../../protocol/sandbox.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { installArguments } from "../vendor-install.js";
@@ -45,7 +47,9 @@ export function cloudflareProvider({
   const sandboxOf = (record: SandboxRecord, env: ProviderEnv) =>
     new CloudflareSandbox(bridgeOf(env), checkedId(record.sandboxId));
 
-  const launch = (record: SandboxRecord, request: SandboxRunRequest, env: ProviderEnv) => {
+  const launch = async (record: SandboxRecord, given: SandboxRunRequest, env: ProviderEnv) => {
+    // An option that is not known is refused by name.
+    const request = parse(SandboxRunRequest, given);
     refuse(request.background, "background", "end with the request that started them");
     refuse(request.stdin_open, "stdin_open", "take their whole input at the start, as stdin");
     const command = { kind: request.runtime, code: request.code };
@@ -75,7 +79,8 @@ export function cloudflareProvider({
       return vendorStream(request, env.signal, run.follow);
     },
 
-    async installPackage(record, install, env) {
+    async installPackage(record, given, env) {
+      const install = parse(InstallRequest, given);
       const [file, ...args] = installArguments(install);
       const { timeout, run_id } = install;
       const request = { code: file, runtime: "shell", timeout, ...(run_id && { run_id }) } as const;
@@ -88,7 +93,8 @@ export function cloudflareProvider({
       return vendorAnswer(request, env.signal, run.follow);
     },
 
-    async writeFile(record, { path, content, encoding }, env) {
+    async writeFile(record, given, env) {
+      const { path, content, encoding } = parse(WriteFileRequest, given);
       const bytes = Buffer.from(content, encoding);
       if (bytes.length > MAX_FILE_BYTES) throw tooLarge(path);
       const sandbox = sandboxOf(record, env);
