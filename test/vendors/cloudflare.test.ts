@@ -134,7 +134,8 @@ describe("runs", () => {
     const record = await sandbox();
     const requestsBefore = vendor.commands.length;
     await run(record, "echo hidden-code", { envs: { TOKEN: "hidden-value" }, stdin: "hidden-input" });
-    expect(await readdir(join(vendor.folder(record.sandboxId), "../.cerver/runs"))).toEqual([]);
+    const files = () => readdir(join(vendor.folder(record.sandboxId), "../.cerver/runs"));
+    await expect.poll(files).toEqual([]);
     expect(vendor.commands.slice(requestsBefore).join("\n")).not.toContain("hidden");
   });
 

@@ -57,7 +57,7 @@ const fs = require("fs"), path = require("path"), net = require("net"), os = req
 const { spawn } = require("child_process"), { once } = require("events");
 
 const SEGMENT_BYTES = ${SEGMENT_BYTES}, HEARTBEAT_MS = 5000, LOOK_MS = 500;
-const TERM_WAIT_MS = 2000, KILL_WAIT_MS = 5000, PIPE_WAIT_MS = 200, DELIVERY_MS = 60000;
+const TERM_WAIT_MS = 2000, KILL_WAIT_MS = 5000, PIPE_WAIT_MS = 1000, DELIVERY_MS = 60000;
 const MAX_ARGUMENT_BYTES = 128 * 1024 - 1;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -363,8 +363,9 @@ async function run() {
   await (tree.look().length > 0 || ending ? endTree() : undefined);
   fs.writeFileSync(own(id, "ended"), "");
   const drained = Promise.all(pipes);
-  // A stranger may hold a pipe open; what the command printed is read, however long its reader takes.
-  while (!(await Promise.race([drained.then(() => true), sleep(PIPE_WAIT_MS)])) && out.isIdle()) {
+  // A stranger may hold a pipe open. Until nothing has come for a while, and all that came is taken, it is waited for.
+  for (let taken = -1; !(await Promise.race([drained.then(() => true), sleep(PIPE_WAIT_MS)])); taken = out.taken) {
+    if (!out.isIdle() || out.taken !== taken) continue;
     child.stdout.destroy();
     child.stderr.destroy();
   }
@@ -398,17 +399,20 @@ function prepare(cwd) {
 /** The frames of a run, in one named pipe after the other. */
 class Segments {
   constructor(id) {
-    Object.assign(this, { id, seg: 0, sent: 0, waiting: 0, last: Promise.resolve(), lost: false, onLost() {} });
+    Object.assign(this, { id, seg: 0, sent: 0, taken: 0, waiting: 0, last: Promise.resolve(), lost: false, onLost() {} });
   }
   isIdle() {
     return this.waiting === 0;
   }
   beat() {
-    if (this.isIdle() && this.socket) this.line("h\n");
+    if (this.isIdle() && this.socket) this.line("h\n").then(() => this.taken--);
   }
   line(text) {
     this.waiting++;
-    this.last = this.last.then(() => this.put(text)).finally(() => this.waiting--);
+    this.last = this.last.then(() => this.put(text)).finally(() => {
+      this.waiting--;
+      this.taken++;
+    });
     return this.last;
   }
   async put(text) {
