@@ -131,7 +131,9 @@ describe("what is not there", () => {
     );
 
   test("the environment is read by the command line and configurations only", () => {
-    expect(using(/process\.env\b/, /^cli\/|config\.ts$/)).toEqual([]);
+    // The runner is the text of a program that runs in a sandbox, with that one's environment.
+    const allowed = /^cli\/|config\.ts$|^gateway\/compute\/providers\/cloudflare-runner\.ts$/;
+    expect(using(/process\.env\b/, allowed)).toEqual([]);
   });
 
   test("nothing writes to the console", () => {

@@ -21,6 +21,7 @@ import { CloudProviders, credentialed } from "./compute/cloud-providers.js";
 import { Computes } from "./compute/computes.js";
 import type { ProviderAdapter } from "./compute/contract.js";
 import { DirectCompute } from "./compute/direct-compute.js";
+import { cloudflareProvider } from "./compute/providers/cloudflare.js";
 import { e2bProvider } from "./compute/providers/e2b.js";
 import { p69Provider } from "./compute/providers/p69.js";
 import { vercelProvider } from "./compute/providers/vercel.js";
@@ -81,7 +82,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const computes = new Computes({ db, hub });
     const masterKey = await MasterKey.open({ given: config.masterKey, file: masterKeyFile(config) });
     const credentials = new ProviderCredentials({ db, key: masterKey });
-    const adapters = [vercelProvider(), e2bProvider(), ...(deps.adapters ?? [])];
+    const adapters = [vercelProvider(), e2bProvider(), cloudflareProvider(), ...(deps.adapters ?? [])];
     const providers = providerRegistry([
       p69Provider(
         (id, request) => hub.fetch(id, request),

@@ -199,10 +199,12 @@ export class Lifecycle {
       compute_id: made.computeId,
       sandbox_id: made.sandboxId,
     };
+    // A vendor that names sandboxes by their session gave the one that there was: nothing has to move.
+    const isSame = made.computeId === session.compute_id && made.sandboxId === session.sandbox_id;
     let carried: CarryReport | undefined;
     let warning: string | undefined;
     try {
-      const report = await this.#carry(session, place, wish, signal);
+      const report = isSame ? undefined : await this.#carry(session, place, wish, signal);
       if (typeof report === "string") warning = report;
       else carried = report;
     } catch (error) {
@@ -213,7 +215,7 @@ export class Lifecycle {
     }
     await costs.ended(session.id, { except: made.sandboxId });
     const there = await this.#update(session, this.#bound(session, request, made));
-    if (session.sandbox_id !== null) await sandboxes.end(session);
+    if (session.sandbox_id !== null && !isSame) await sandboxes.end(session);
     const from = session.compute_id === null ? "" : ` from ${session.compute_id}`;
     await transcripts.append(session, [note(`Compute changed${from} to ${made.computeId}.`)]);
     return {
