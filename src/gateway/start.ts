@@ -109,10 +109,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const app = createGatewayApp({
       sessions,
       computes,
-      providers,
       clouds,
       sandboxes,
-      catalog: CATALOG,
       tokens,
       signins,
       links,

@@ -1,6 +1,6 @@
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
-import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
+import { isProviderHandle, type ProviderList, type ProviderName } from "../../protocol/providers.js";
 import type { Attempt, Routing, RoutingDecision } from "../../protocol/routing.js";
 import type { CreateSessionRequest, Metadata } from "../../protocol/sessions.js";
 import type { Logger } from "../../util/logger.js";
@@ -15,6 +15,7 @@ import type { Costs } from "./costs.js";
 import { GENERAL } from "./measurements.js";
 import { round } from "./metrics.js";
 import type { Orphans } from "./orphans.js";
+import { providerStatus } from "./provider-status.js";
 import { noCompute } from "./recommendation.js";
 import { type Candidate, type RouterInput, type RouterResult, route } from "./router.js";
 import type { RoutingMemory } from "./routing-memory.js";
@@ -74,6 +75,15 @@ export class Provisioning {
   /** What the router says of a request now. Nothing is made. */
   async recommend(accountId: string, request: CreateSessionRequest): Promise<RouterResult> {
     return route(await this.#input(accountId, request));
+  }
+
+  /** What the account can do with each provider now. */
+  async providers(accountId: string): Promise<ProviderList["providers"]> {
+    const input = await this.#input(accountId, {});
+    const { candidates } = route(input);
+    return this.#deps.catalog.map((profile) =>
+      providerStatus(profile, input, candidates, this.#deps.gatewayUrl()),
+    );
   }
 
   /**
