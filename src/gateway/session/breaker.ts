@@ -18,7 +18,7 @@ export interface Breaker {
   at: number;
   /** The newest outcomes as letters, `o` or `x`, for the words that are shown. */
   recent: string;
-  /** Until when nothing is sent; 0 when it is not held. */
+  /** Until when nothing is sent; a time that is over once it is not held, 0 when it never was. */
   until: number;
   /** Why it is held, for the words. */
   because: "failures" | "throttled" | null;
@@ -108,7 +108,7 @@ export function withOutcome(breaker: Breaker, outcome: Outcome, now: number): Br
     // One that was sent before it opened says nothing about now.
     if (breaker.state === "open") return counted;
     if (breaker.state === "closed") return counted;
-    return { ...counted, state: "closed", ok: 1, failed: 0, until: 0, because: null, probedAt: null };
+    return { ...counted, state: "closed", ok: 1, failed: 0, because: null, probedAt: null };
   }
   if (breaker.state === "half_open") return opened(counted, now);
   if (breaker.state === "open") return counted;
