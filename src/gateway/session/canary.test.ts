@@ -3,8 +3,9 @@ import { describe, expect, test } from "vitest";
 import type { Estimates } from "../../protocol/routing.js";
 import { type CanaryLedger, canaryChoice, counted } from "./canary.js";
 
-const candidate = (key: string, n: number, usd: number | null = 0.01) => ({
+const candidate = (key: string, n: number, usd: number | null = 0.01, score = 50) => ({
   key,
+  score,
   estimates: {
     startup: { p50_ms: 100, p95_ms: 200, n, source: "" },
     exec: null,
@@ -26,6 +27,11 @@ describe("a canary", () => {
 
   test("takes the one that was measured least", () => {
     expect(canaryChoice(wishes(0.1), RANKED, FULL, 0)).toMatchObject({ taken: true, key: "third" });
+  });
+
+  test("tries one that is far behind less often", () => {
+    const ranked = [RANKED[0]!, RANKED[1]!, candidate("third", 2, 0.01, 30)];
+    expect(canaryChoice(wishes(0.1), ranked, FULL, 0)).toMatchObject({ taken: true, key: "second" });
   });
 
   test.each<[string, number | null, string]>([

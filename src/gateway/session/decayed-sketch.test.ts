@@ -47,7 +47,7 @@ describe("a sketch", () => {
 
   test("fades by time and by newer values", () => {
     const sketch = sketchOf([100]);
-    expect(weightOf(sketch, 3 * DAY)).toBeCloseTo(0.5);
+    expect(weightOf(sketch, 1.5 * DAY)).toBeCloseTo(0.5);
     expect(weightOf(sketchOf(repeat(100, 1_000)), 1_000_000)).toBeLessThan(30);
   });
 

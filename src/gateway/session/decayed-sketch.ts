@@ -30,7 +30,7 @@ export interface Fading {
 
 export const DEFAULT_FADING: Fading = {
   halfLifeSamples: 20,
-  halfLifeMs: 3 * 86_400_000,
+  halfLifeMs: 1.5 * 86_400_000,
   noticesShifts: true,
 };
 

@@ -99,6 +99,15 @@ describe("the share of creates that succeed", () => {
     expect(estimateSuccess(well, about).share).toBeGreaterThan(0.85);
   });
 
+  test("counts a row of failures as one outage", () => {
+    const outage = [
+      ...times(20, () => ({ ...about, ok: true })),
+      ...times(20, () => ({ ...about, ok: false })),
+      { ...about, ok: true },
+    ];
+    expect(estimateSuccess(learnt(outage), about).share).toBeGreaterThan(0.8);
+  });
+
   test("forgets in days", () => {
     const failed = learnt(times(20, () => ({ ...about, ok: false })));
     const later = estimateSuccess(failed, { ...about, at: NOW + 30 * 24 * HOUR });
@@ -108,15 +117,20 @@ describe("the share of creates that succeed", () => {
 
 describe("what is kept", () => {
   test("is read and written by the keys that an observation names", () => {
-    const before = learnt([seen(100)]);
+    const before = learnt(times(9, () => seen(100)));
     const observation = seen(120, { ok: true });
     const changed = observe(before, observation);
-    expect([...changed.keys()].sort()).toEqual(keysOf(observation).sort());
-    expect(keysOf(observation)).toEqual(["cmp_a|w:coding", "cmp_a|*", "p69|*", "cmp_a|h:12"]);
+    expect([...changed.keys()]).toEqual(["cmp_a|w:coding", "cmp_a|*", "p69|*", "cmp_a|h:12"]);
+    const own = new Map(
+      keysOf(observation).flatMap((key) => (before.has(key) ? [[key, before.get(key)!]] : [])),
+    );
+    expect(observe(own, observation)).toEqual(changed);
     expect(keysOf({ ...observation, candidate: "provider_x", provider: "x" })).toEqual([
       "provider_x|w:coding",
       "provider_x|*",
+      "provider_x|h:11",
       "provider_x|h:12",
+      "provider_x|h:13",
     ]);
   });
 
