@@ -8,11 +8,11 @@ import {
   withOutcome,
 } from "../src/gateway/session/breaker.js";
 import { type CanaryLedger, counted } from "../src/gateway/session/canary.js";
-import { type Measurements, withObserved } from "../src/gateway/session/measurements.js";
-import type { RecordedDecision } from "../src/gateway/session/replay.js";
+import { addValue, DEFAULT_FADING, EMPTY_SKETCH, quantile } from "../src/gateway/session/decayed-sketch.js";
+import { estimateTime, type Measurements, withObserved } from "../src/gateway/session/measurements.js";
+import { type RecordedDecision, replay } from "../src/gateway/session/replay.js";
 import { type RouterInput, route } from "../src/gateway/session/router.js";
 import type { RoutedRequest } from "../src/gateway/session/wishes.js";
-import { providerHandle } from "../src/protocol/providers.js";
 
 /** How quickly a provider starts: three points of its distribution, in milliseconds. */
 export interface Shape {
@@ -47,7 +47,7 @@ export interface Played {
   waits: number[];
   decisions: RecordedDecision[];
   canaries: number;
-  /** What the true median was of the candidate that a create tried first. */
+  /** The provider that each create tried first. */
   firstTry: string[];
   /** Creates that no candidate took. */
   lost: number;
@@ -58,9 +58,6 @@ export const HOUR = 3_600_000;
 const BEGIN = Date.UTC(2026, 1, 2);
 /** How long it takes to learn that a create has failed. */
 const FAILURE_MS = 3_000;
-
-/** What a strategy may see and decide. */
-export type Strategy = (world: World, index: number) => Played;
 
 /** One scenario with its dice thrown: every strategy meets the same luck. */
 export class World {
@@ -385,6 +382,148 @@ function meanOf(shape: Shape): number {
   return sum / steps;
 }
 
+const PAST = 60;
+const ABOUT = { candidate: "provider_x", provider: "x", workload: "general" };
+
+/**
+ * After how many starts the estimate has gone over four fifths of the way (in ratio) to a level that is twice the one before,
+ * with sixty starts of the past: as the router learns, and by fading alone.
+ */
+export function startsToNotice(shape: Shape, seed: number): { router: number; fadingAlone: number } {
+  const random = mulberry32(seed);
+  const starts = Array.from(
+    { length: PAST + 100 },
+    (_, index) => quantileOf(shape, random()) * (index < PAST ? 1 : 2),
+  );
+  const noticed = (estimate: number, index: number) => index >= PAST && estimate > shape.p50 * 2 ** 0.8;
+  let cells: Measurements = new Map();
+  const router = starts.findIndex((startupMs, index) => {
+    const at = BEGIN + index * 5 * 60_000;
+    cells = withObserved(cells, { ...ABOUT, at, startupMs, ok: true });
+    return noticed(estimateTime(cells, "startup", { ...ABOUT, at }, shape)!.p50, index);
+  });
+  let sketch = EMPTY_SKETCH;
+  const fadingAlone = starts.findIndex((startupMs, index) => {
+    sketch = addValue(sketch, startupMs, BEGIN + index * 5 * 60_000, {
+      ...DEFAULT_FADING,
+      noticesShifts: false,
+    });
+    return noticed(quantile(sketch, 0.5)!, index);
+  });
+  return { router: router - PAST + 1, fadingAlone: fadingAlone - PAST + 1 };
+}
+
+/** The share of starts after which the estimate is off by more than half, though nothing changes. */
+export function falseAlarms(shape: Shape, seed: number, starts: number): number {
+  const random = mulberry32(seed);
+  let cells: Measurements = new Map();
+  let off = 0;
+  for (let index = 0; index < starts; index++) {
+    const at = BEGIN + index * 5 * 60_000;
+    cells = withObserved(cells, { ...ABOUT, at, startupMs: quantileOf(shape, random()), ok: true });
+    const estimate = estimateTime(cells, "startup", { ...ABOUT, at }, shape)!.p50;
+    if (estimate > shape.p50 * 1.5 || estimate < shape.p50 / 1.5) off++;
+  }
+  return off / starts;
+}
+
+/** What a replay says that another policy's choices would have started in, beside the scenario's true medians for them. */
+export function replayAgainstTruth(
+  world: World,
+  played: Played,
+  mode: "fastest" | "cheapest",
+): { said: number; truth: number } {
+  const truths = played.decisions.map((recorded, index) => {
+    const { changes } = replay([recorded], mode);
+    const key = changes[0]?.would_be ?? recorded.decision.chosen!;
+    return world.trueMedian(key.replace("provider_", ""), index);
+  });
+  return { said: replay(played.decisions, mode).startup_ms!.would_be, truth: mean(truths) };
+}
+
+/** Random requests against random worlds: how often something was tried that the request rules out. */
+export function policyViolations(
+  rounds: number,
+  seed: number,
+): { tried: number; refused: number; violations: number } {
+  const random = mulberry32(seed);
+  const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)]!;
+  const names = ["e2b", "vercel", "cloudflare"];
+  const result = { tried: 0, refused: 0, violations: 0 };
+  let measurements: Measurements = new Map();
+  for (let round = 0; round < rounds; round++) {
+    const now = BEGIN + round * 60_000;
+    const limits = {
+      runtime: pick(["node", "python", "ruby", undefined]),
+      region: pick(["fra1", "iad1", undefined, undefined, undefined]),
+      persistence: pick(["low", "medium", "high", undefined, undefined] as const),
+      minutes: pick([5, 20, 120, 2_000]),
+      maxStartup: pick([300, 600, 1_500, undefined]),
+      maxCost: pick([0, 0.01, 0.1, 1, undefined]),
+      allowed: names.filter(() => random() < 0.6),
+    };
+    const { order } = route({
+      request: {
+        requirements: {
+          timeout_minutes: limits.minutes,
+          ...(limits.runtime && { runtime: limits.runtime }),
+          ...(limits.region && { region: limits.region }),
+          ...(limits.persistence && { persistence_level: limits.persistence }),
+        },
+        policy: {
+          mode: pick(["balanced", "fastest", "cheapest", "resilient"] as const),
+          allowed_providers: limits.allowed,
+          canary: { share: 0.2 },
+          ...(limits.maxStartup && { max_startup_ms: limits.maxStartup }),
+          ...(limits.maxCost !== undefined && { max_cost_usd: limits.maxCost }),
+        },
+      },
+      computes: [],
+      catalog: CATALOG,
+      access: new Map(names.map((name) => [name, { adapter: true, credentials: true }])),
+      activeRuns: new Map(),
+      measurements,
+      breakers: new Map(),
+      canaries: { creates: 0, canaries: 0 },
+      now,
+      chance: 0,
+    });
+    if (order.length === 0) result.refused++;
+    for (const { provider, estimates } of order) {
+      const profile = CATALOG.find((one) => one.provider === provider)!;
+      const { price, limits: has } = profile;
+      const usd =
+        price!.usdPerCreate +
+        (limits.minutes / 60) *
+          (price!.defaultVcpus * price!.usdPerVcpuHour + price!.defaultGb * price!.usdPerGbHour);
+      const levels = ["low", "medium", "high"];
+      const broken = [
+        limits.runtime !== undefined && !profile.runtimes.includes(limits.runtime),
+        limits.region !== undefined && !profile.regions?.includes(limits.region),
+        limits.persistence !== undefined &&
+          levels.indexOf(profile.persistence ?? "") < levels.indexOf(limits.persistence),
+        has.maxLifetimeMinutes !== null && limits.minutes > has.maxLifetimeMinutes,
+        limits.maxStartup !== undefined && estimates.startup!.p50_ms > limits.maxStartup,
+        limits.maxCost !== undefined && usd > limits.maxCost + 1e-6,
+        limits.allowed.length > 0 && !limits.allowed.includes(provider),
+        profile.kind !== "live",
+      ];
+      result.tried++;
+      if (broken.includes(true)) result.violations++;
+    }
+    const provider = pick(names);
+    measurements = withObserved(measurements, {
+      candidate: `provider_${provider}`,
+      provider,
+      workload: "general",
+      at: now,
+      startupMs: quantileOf(shapeOf(provider), random()) * pick([0.3, 1, 2]),
+      ok: random() < 0.95,
+    });
+  }
+  return result;
+}
+
 /** A small random source with a seed (Tommy Ettinger's mulberry32). */
 export function mulberry32(seed: number): () => number {
   let state = seed >>> 0;
@@ -409,5 +548,3 @@ export function percentile(values: readonly number[], share: number): number {
 export function regret(played: Played, oracle: Played): number {
   return mean(played.waits) / mean(oracle.waits) - 1;
 }
-
-export { providerHandle };

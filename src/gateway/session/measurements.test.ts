@@ -118,7 +118,7 @@ describe("the share of creates that succeed", () => {
 describe("what is kept", () => {
   test("is read and written by the keys that an observation names", () => {
     const before = learnt(times(9, () => seen(100)));
-    const observation = seen(120, { ok: true });
+    const observation = seen(120, { at: NOW + 30 * 60_000, ok: true });
     const changed = observe(before, observation);
     expect([...changed.keys()]).toEqual(["cmp_a|w:coding", "cmp_a|*", "p69|*", "cmp_a|h:12"]);
     const own = new Map(

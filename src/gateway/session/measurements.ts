@@ -68,7 +68,9 @@ const HOUR_RATIO_LIMITS = [0.5, 3] as const;
 const WIDER_COUNTS_FOR = 3;
 /** And what is known of a provider before anything was measured here. */
 const PRIOR_COUNTS_FOR = 2;
-const HOUR_COUNTS_FOR = 5;
+const HOUR_COUNTS_FOR = 8;
+/** Between two starts that count for an hour of the day, so that one bad day is not taken for a habit. */
+const HOUR_EVERY_MS = 20 * 60_000;
 /** What was seen in the hours beside counts half. */
 const HOURS_NEAR = [
   [-1, 0.5],
@@ -122,9 +124,9 @@ export function observe(cells: Measurements, seen: Observation): Map<string, Cel
     .map((key) => cells.get(key)?.startup)
     .find((sketch) => sketch && weightOf(sketch, seen.at) >= WIDER_COUNTS_FOR);
   const typical = level && quantile(level, 0.5);
-  if (startupMs !== undefined && typical) {
-    const key = hourKey(seen.candidate, seen.at);
-    const hour = cells.get(key) ?? EMPTY_CELL;
+  const key = hourKey(seen.candidate, seen.at);
+  const hour = cells.get(key) ?? EMPTY_CELL;
+  if (startupMs !== undefined && typical && Math.abs(seen.at - hour.at) >= HOUR_EVERY_MS) {
     const startup = addValue(hour.startup, (startupMs / typical) * EVEN, seen.at, HOUR_FADING);
     changed.set(key, { ...hour, startup, at: Math.max(hour.at, seen.at) });
   }
