@@ -16,7 +16,7 @@ import {
   World,
 } from "../test/router-simulation.js";
 
-const SEEDS = [1, 2];
+const SEEDS = Array.from({ length: Number(process.argv[2] ?? 5) }, (_, index) => index + 1);
 
 const router = (world: World, learns: boolean, canary: number): Played =>
   playRouter(world, { learns, canary, mode: "fastest", seed: 7 });
@@ -53,7 +53,7 @@ for (const { provider, startup } of CATALOG) {
   if (!startup.measured) continue;
   const { p50, p95, p99 } = startup.measured;
   const shape = { p50, p95, p99 };
-  const seen = Array.from({ length: 200 }, (_, seed) => startsToNotice(shape, seed));
+  const seen = Array.from({ length: 40 * SEEDS.length }, (_, seed) => startsToNotice(shape, seed));
   const router = seen.map((one) => one.router);
   const wrong = mean([1, 2, 3].map((seed) => falseAlarms(shape, seed, 1_500)));
   console.log(

@@ -19,10 +19,11 @@ export interface Sketch {
   readonly recent: readonly number[];
 }
 
-/** A cumulative sum, and over how many values it has been above zero. */
+/** A cumulative sum, over how many values it has been above zero, and where the median was when it left zero. */
 export interface Evidence {
   readonly sum: number;
   readonly values: number;
+  readonly from: number;
 }
 
 export interface Fading {
@@ -57,17 +58,16 @@ const AFTER_SHIFT = 0.05;
 /** Before this much evidence a median is too uncertain to compare with. */
 const ENOUGH = 3;
 
-const NONE: Evidence = { sum: 0, values: 0 };
+const NONE: Evidence = { sum: 0, values: 0, from: 0 };
 export const EMPTY_SKETCH: Sketch = { weights: new Map(), at: 0, slower: NONE, faster: NONE, recent: [] };
 
 /** The sketch with one more value. A value that is no number changes nothing. */
 export function addValue(sketch: Sketch, value: number, at: number, fading: Fading = DEFAULT_FADING): Sketch {
   if (!Number.isFinite(value) || value < 0) return sketch;
   const median = weightOf(sketch, at, fading) >= ENOUGH ? quantile(sketch, 0.5) : null;
-  const off =
-    median === null || !fading.noticesShifts ? 0 : clip(Math.log(Math.max(value, SMALLEST) / median));
-  const slower = gather(sketch.slower, off);
-  const faster = gather(sketch.faster, -off);
+  const looks = median !== null && fading.noticesShifts;
+  const slower = looks ? gather(sketch.slower, value, median, 1) : NONE;
+  const faster = looks ? gather(sketch.faster, value, median, -1) : NONE;
   const recent = [...sketch.recent, value].slice(-RECENT);
   const faded = fade(sketch, at, 2 ** (-1 / fading.halfLifeSamples), fading);
   const alarm = [slower, faster].find(({ sum }) => sum >= ALARM);
@@ -112,7 +112,7 @@ export function sketchToJson({ weights, at, slower, faster, recent }: Sketch): S
   return {
     at,
     w: [...weights].map(([bucket, weight]) => [bucket, round(weight)]),
-    s: [round(slower.sum), slower.values, round(faster.sum), faster.values],
+    s: [slower, faster].map(({ sum, values, from }) => [round(sum), values, round(from)]),
     r: recent.map(round),
   };
 }
@@ -120,7 +120,7 @@ export function sketchToJson({ weights, at, slower, faster, recent }: Sketch): S
 export interface SketchJson {
   at: number;
   w: [number, number][];
-  s: [number, number, number, number];
+  s: number[][];
   r: number[];
 }
 
@@ -128,10 +128,14 @@ export function sketchFromJson({ at, w, s, r }: SketchJson): Sketch {
   return {
     weights: new Map(w.slice(0, BUCKETS)),
     at,
-    slower: { sum: s[0], values: s[1] },
-    faster: { sum: s[2], values: s[3] },
+    slower: evidenceOf(s[0]),
+    faster: evidenceOf(s[1]),
     recent: r.slice(-RECENT),
   };
+}
+
+function evidenceOf([sum = 0, values = 0, from = 0]: number[] = []): Evidence {
+  return { sum, values, from };
 }
 
 function bucketOf(value: number): number {
@@ -139,13 +143,12 @@ function bucketOf(value: number): number {
   return Math.min(BUCKETS - 1, bucket);
 }
 
-function clip(logRatio: number): number {
-  return Math.max(-CLIP, Math.min(CLIP, logRatio));
-}
-
-function gather({ sum, values }: Evidence, off: number): Evidence {
-  const next = sum + off - SLACK;
-  return next > 0 ? { sum: next, values: values + 1 } : NONE;
+/** The evidence with one more value. It compares with where the median was before, as the median moves along with a shift. */
+function gather({ sum, values, from }: Evidence, value: number, median: number, sign: 1 | -1): Evidence {
+  const reference = values > 0 ? from : median;
+  const off = sign * Math.log(Math.max(value, SMALLEST) / reference);
+  const next = sum + Math.max(-CLIP, Math.min(CLIP, off)) - SLACK;
+  return next > 0 ? { sum: next, values: values + 1, from: reference } : NONE;
 }
 
 function fade(sketch: Sketch, at: number, factor: number, fading: Fading): Map<number, number> {

@@ -68,7 +68,7 @@ const HOUR_RATIO_LIMITS = [0.5, 3] as const;
 const WIDER_COUNTS_FOR = 3;
 /** And what is known of a provider before anything was measured here. */
 const PRIOR_COUNTS_FOR = 2;
-const HOUR_COUNTS_FOR = 8;
+const HOUR_COUNTS_FOR = 5;
 /** Between two starts that count for an hour of the day, so that one bad day is not taken for a habit. */
 const HOUR_EVERY_MS = 20 * 60_000;
 /** What was seen in the hours beside counts half. */
