@@ -34,7 +34,7 @@ describe("the router against scripted providers", () => {
   });
 
   test("learns the slow hours of the day", () => {
-    const on = world("slow hours every day", 1_500);
+    const on = world("slow hours every day");
     const oracle = playOracle(on);
     expect(regret(play(on, true), oracle)).toBeLessThan(0.5 * regret(play(on, false), oracle));
   });
