@@ -21,7 +21,7 @@ const world = (name: string, creates?: number) => {
 const play = (on: World, learns: boolean, canary = 0) =>
   playRouter(on, { learns, canary, mode: "fastest", seed: 3 });
 
-describe("the router against scripted providers", () => {
+describe("the router against scripted providers", { timeout: 120_000 }, () => {
   test.each([
     ["steady", 0.01],
     ["the best slows down 3x for two days", 0.12],

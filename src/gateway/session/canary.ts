@@ -23,8 +23,8 @@ interface Ranked {
 }
 
 /**
- * Whether this create goes to a candidate that is not first, and to which: the one that was measured least, where each point
- * of score that it is behind counts as one measurement, so that the hopeless ones are tried less often.
+ * Whether this create goes to a candidate that is not first, and to which: the one that was measured least, where two points
+ * of score that it is behind count as one measurement, so that the hopeless ones are tried less often.
  *
  * The chance is what the budget has left, so canaries never exceed the share by more than one, and use it up on average.
  * `chance` is a random number from 0 to below 1. Null when the policy asks for none.
@@ -40,7 +40,7 @@ export function canaryChoice(
   const not = (reason: string): CanaryChoice => ({ share, taken: false, reason });
   if (named) return not("The candidate was named, so no other is tried.");
   const others = ranked.slice(1).filter(({ estimates: { cost } }) => withinCap(cost, cap));
-  const needed = (one: Ranked) => evidence(one) + ranked[0]!.score - one.score;
+  const needed = (one: Ranked) => evidence(one) + (ranked[0]!.score - one.score) / 2;
   const least = [...others].sort((a, b) => needed(a) - needed(b))[0];
   if (!least) {
     return not(
