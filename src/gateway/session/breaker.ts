@@ -28,10 +28,10 @@ export interface Breaker {
   probedAt: number | null;
 }
 
-const HALF_LIFE_MS = 5 * 60_000;
+const HALF_LIFE_MS = 30 * 60_000;
 const HALF_LIFE_SAMPLES = 8;
 /** It opens when at least this much failure has gathered lately, and it is at least this share of what was tried. */
-const FAILURES_TO_OPEN = 2.5;
+const FAILURES_TO_OPEN = 2.4;
 const SHARE_TO_OPEN = 0.5;
 const RECENT = 10;
 export const FIRST_OPEN_MS = 30_000;
@@ -149,7 +149,7 @@ function throttled(breaker: Breaker, retryAfterMs: number | undefined, now: numb
 function count(breaker: Breaker, ok: boolean, now: number): Breaker {
   const fade = 2 ** (-Math.max(0, now - breaker.at) / HALF_LIFE_MS - 1 / HALF_LIFE_SAMPLES);
   // What the words count is what lately happened: a pause that made the rest fade begins them anew.
-  const recent = now - breaker.at > 2 * HALF_LIFE_MS ? "" : breaker.recent;
+  const recent = now - breaker.at >= 2 * HALF_LIFE_MS ? "" : breaker.recent;
   return {
     ...breaker,
     ok: breaker.ok * fade + (ok ? 1 : 0),
