@@ -18,7 +18,7 @@ import type { Orphans } from "./orphans.js";
 import { providerStatus } from "./provider-status.js";
 import { noCompute } from "./recommendation.js";
 import { type Candidate, type RouterInput, type RouterResult, route } from "./router.js";
-import type { RoutingMemory } from "./routing-memory.js";
+import type { AccountMemory, RoutingMemory } from "./routing-memory.js";
 import { DEFAULT_MINUTES } from "./wishes.js";
 
 /** How long a create may take in all, and one attempt of it while others are left. */
@@ -96,8 +96,11 @@ export class Provisioning {
     const { accountId, request, signal } = order;
     const input = await this.#input(accountId, request);
     const result = route(input);
+    const counting = request.policy?.canary
+      ? this.#deps.memory.countedCanary(accountId, input.memory, result.routing.canary_run)
+      : undefined;
+    await counting;
     if (!result.chosen) throw noCompute(result, input, this.#deps.gatewayUrl());
-    if (request.policy?.canary) await this.#deps.memory.countedCanary(accountId, result.routing.canary_run);
     const until = performance.now() + PROVISION_TIMEOUT_MS;
     const attempts: Attempt[] = [];
     let failure: CerverError | undefined;
@@ -148,7 +151,6 @@ export class Provisioning {
       computeId,
       reservedUsd,
     });
-    await memory.admitted(accountId, candidate.key);
     const env: ProviderEnv = {
       accountId,
       computeId,
@@ -211,7 +213,10 @@ export class Provisioning {
     await memory.outcome(accountId, candidate, outcome);
   }
 
-  async #input(accountId: string, request: CreateSessionRequest): Promise<RouterInput> {
+  async #input(
+    accountId: string,
+    request: CreateSessionRequest,
+  ): Promise<RouterInput & { memory: AccountMemory }> {
     const { computes, clouds, providers, catalog, memory, now } = this.#deps;
     const [own, enabled, known, activeRuns] = await Promise.all([
       computes.list(accountId),
@@ -234,6 +239,7 @@ export class Provisioning {
       measurements: known.measurements,
       breakers: known.breakers,
       canaries: known.canaries,
+      memory: known,
       now: now(),
       chance: Math.random(),
     };
@@ -322,6 +328,18 @@ function fallenBack(result: RouterResult, candidate: Candidate, attempts: readon
     secondary_reasons: [...failed, ...candidate.reasons].slice(0, 6),
     fallback_order: [...new Set(result.order.slice(at + 1).map(({ provider }) => provider))],
   };
+}
+
+/** Another create is its probe just now, or it was left out since the router looked. */
+function leftOut({ label }: Candidate): CerverError {
+  return new CerverError(
+    "provider_failed",
+    `${label} is left out for now: creates there have been failing.`,
+    {
+      hint: "Try again in a minute, or name it to try it all the same.",
+      details: { retry_after_ms: 30_000 },
+    },
+  );
 }
 
 function toAttempt({ key, provider, label }: Candidate, ms: number, error?: CerverError): Attempt {

@@ -366,7 +366,10 @@ export class Sessions {
     const recorded = rows.map((row) => ({
       decision: JSON.parse(row.decision_json!) as RoutingDecision,
       sessionId: row.id,
-      actual: { startupMs: row.provision_time_ms ?? undefined, costUsd: this.costs.soFar(row) },
+      actual: {
+        startupMs: row.provision_time_ms ?? undefined,
+        minutes: ((row.ended_at ?? this.#deps.now()) - row.created_at) / 60_000,
+      },
     }));
     return replay(recorded, policy);
   }
