@@ -28,6 +28,19 @@ export const GatewayConfig = z.strictObject({
     .transform((url) => url.replace(/\/+$/, ""))
     .optional()
     .describe("The address people and relays reach this gateway under, when it is behind a proxy."),
+  previewHost: z
+    .string()
+    .regex(/^\*(?:\.[a-z0-9-]+)+(?::\d{1,5})?$/i, "has to be a name such as *.preview.example.com")
+    .optional()
+    .describe(
+      "A wildcard name that leads to this gateway, to show each port of a session on a host of its own.",
+    ),
+  masterKey: z
+    .string()
+    .optional()
+    .describe(
+      "The key that seals credentials and signs links, instead of the file in the data folder; only in the environment.",
+    ),
   runGraceMs: z
     .number()
     .int()
@@ -46,6 +59,8 @@ export function gatewayConfig(given: GatewayConfigInput, env: Env): GatewayConfi
     dataDir: cerverPaths(env).data,
     ...(env.CERVER_DATABASE_URL && { databaseUrl: env.CERVER_DATABASE_URL }),
     ...(env.CERVER_PUBLIC_URL && { publicUrl: env.CERVER_PUBLIC_URL }),
+    ...(env.CERVER_PREVIEW_HOST && { previewHost: env.CERVER_PREVIEW_HOST }),
+    ...(env.CERVER_MASTER_KEY && { masterKey: env.CERVER_MASTER_KEY }),
     ...graceFromEnv(env),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),

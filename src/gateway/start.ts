@@ -1,5 +1,6 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { getRequestListener } from "@hono/node-server";
 import { CerverError } from "../protocol/errors.js";
 import type { Scope } from "../protocol/scopes.js";
@@ -13,6 +14,7 @@ import { Accounts } from "./account/accounts.js";
 import { ApiTokens } from "./account/api-tokens.js";
 import { BrowserSignins } from "./account/browser-signins.js";
 import { DeviceCodes } from "./account/device-codes.js";
+import { MasterKey } from "./account/master-key.js";
 import { SigninLinks } from "./account/signin-links.js";
 import { CATALOG } from "./compute/catalog.js";
 import { Computes } from "./compute/computes.js";
@@ -21,7 +23,10 @@ import { providerRegistry } from "./compute/registry.js";
 import { databaseUrl, type GatewayConfig } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
 import { isLoopback } from "./http/local-only.js";
+import { acceptPortSockets } from "./http/port-upgrade.js";
+import { previewUrl } from "./http/preview-address.js";
 import { acceptTunnels } from "./http/tunnel-upgrade.js";
+import { Ports } from "./session/ports.js";
 import { Sessions } from "./session/sessions.js";
 import { openDatabase } from "./store/database.js";
 
@@ -86,8 +91,23 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     await sessions.records.loseAll();
     await sessions.keys.forgetUnanswered();
 
+    const masterKey = await MasterKey.open({
+      given: config.masterKey,
+      file: join(config.dataDir, "master.key"),
+    });
+    const { previewHost } = config;
+    const ports = new Ports({
+      providers,
+      computes,
+      masterKey,
+      linkUrl: ({ id: sessionId }, port, ticket) =>
+        previewUrl({ sessionId, port, ticket }, publicUrl, previewHost),
+    });
+
     const app = createGatewayApp({
       sessions,
+      ports,
+      previewHost,
       computes,
       providers,
       catalog,
@@ -105,7 +125,22 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const port = await listen(server, config);
     const url = `http://${hostInUrl(config.host)}:${port}`;
     publicUrl ||= url;
-    const tunnels = acceptTunnels(server, { hub, computes, tokens, software, logger });
+    const previews = acceptPortSockets(server, {
+      sessions,
+      ports,
+      tokens,
+      previewHost,
+      publicUrl: () => publicUrl,
+      logger,
+    });
+    const tunnels = acceptTunnels(server, {
+      hub,
+      computes,
+      tokens,
+      software,
+      isTaken: previews.takes,
+      logger,
+    });
     logger.info({ url }, "gateway is listening");
 
     return {
@@ -124,6 +159,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       stop: async () => {
         sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        previews.close();
         tunnels.close();
         hub.close();
         server.closeAllConnections();

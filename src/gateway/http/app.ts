@@ -10,6 +10,7 @@ import type { SigninLinks } from "../account/signin-links.js";
 import type { ProviderProfile } from "../compute/catalog.js";
 import type { Computes } from "../compute/computes.js";
 import type { ProviderRegistry } from "../compute/registry.js";
+import type { Ports } from "../session/ports.js";
 import type { Sessions } from "../session/sessions.js";
 import { type AccountVariables, authenticate } from "./auth.js";
 import { localOnly } from "./local-only.js";
@@ -22,11 +23,13 @@ import { accountRunRoutes } from "./routes/account-runs.js";
 import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { keyRoutes } from "./routes/keys.js";
+import { portRoutes, previews } from "./routes/ports.js";
 import { providerRoutes } from "./routes/providers.js";
 import { sessionRoutes } from "./routes/sessions.js";
 
 export interface GatewayAppDeps {
   sessions: Sessions;
+  ports: Ports;
   computes: Computes;
   providers: ProviderRegistry;
   catalog: readonly ProviderProfile[];
@@ -36,6 +39,8 @@ export interface GatewayAppDeps {
   devices: DeviceCodes;
   /** The address that people and relays use. */
   publicUrl: () => string;
+  /** A wildcard name such as `*.preview.example.com`, when ports are shown on hosts of their own. */
+  previewHost?: string | undefined;
   /** Set on a gateway without tokens: everybody on this machine is this account. */
   localAccountId?: string;
   logger: Logger;
@@ -54,6 +59,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     c.header("X-Request-Id", requestId);
     await next();
   });
+  app.use(previews(deps));
   if (localAccountId) app.use(localOnly());
 
   app.get("/health", (c) => c.json({ status: "ok", service: "cerver-gateway", version: VERSION }));
@@ -62,6 +68,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
   for (const base of ["/v2", "/gateway"]) {
     app.use(`${base}/*`, authenticate(deps));
     app.route(`${base}/sessions`, sessionRoutes(deps));
+    app.route(`${base}/sessions`, portRoutes(deps));
     app.route(`${base}/runs`, accountRunRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));

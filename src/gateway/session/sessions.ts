@@ -146,6 +146,18 @@ export class Sessions {
     return session;
   }
 
+  /** {@link open} for who has no account and holds what was signed for this session: the signature is the permission. */
+  async openSigned(id: string): Promise<Session> {
+    const known = this.#opened.get(id)?.session.account_id;
+    if (known !== undefined) return this.open(known, id);
+    const row = await this.#deps.db
+      .selectFrom("sessions")
+      .select("account_id")
+      .where("id", "=", id)
+      .executeTakeFirst();
+    return this.open(row?.account_id ?? "", id);
+  }
+
   /** What is known of an open session has changed. */
   #forget(id: string): void {
     this.#closes++;

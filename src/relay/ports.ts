@@ -1,0 +1,165 @@
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import { connect, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { CerverError } from "../protocol/errors.js";
+import { endToEnd, PORT_ANSWER_HEADER, relayPortPath } from "../protocol/ports.js";
+import { bytesOf, pour } from "../util/byte-stream.js";
+import { nothingListens, type SandboxPorts } from "./host/sandbox-ports.js";
+
+/** A local server that takes this long to accept a connection is not there. */
+const CONNECT_TIMEOUT_MS = 5_000;
+
+export interface PortCall {
+  sandboxId: string;
+  port: number;
+  request: Request;
+}
+
+/** Passes requests on to the servers that a sandbox's own processes run on this machine. */
+export class PortProxy {
+  readonly #ports: SandboxPorts;
+
+  constructor(ports: SandboxPorts) {
+    this.#ports = ports;
+  }
+
+  /** One request and its answer, both streamed. The connection ends when the asker goes. */
+  async forward(call: PortCall): Promise<Response> {
+    const { request } = call;
+    const { socket, outgoing } = await this.#begin(call, "ports");
+    const answered = answerOf(outgoing, call.port);
+    if (request.body) void pour(request.body, outgoing);
+    else outgoing.end();
+    return toResponse(await answered, socket, request.method);
+  }
+
+  /**
+   * A connection that changes its protocol, as websockets do: the request's body is what the visitor sends after the
+   * handshake, the response's body what the local server sends. A server that refuses answers as it likes.
+   */
+  async socket(call: PortCall): Promise<Response> {
+    const { request } = call;
+    const { socket, outgoing } = await this.#begin(call, "sockets", {
+      connection: "Upgrade",
+      upgrade: "websocket",
+    });
+    const upgraded = new Promise<{ message: IncomingMessage; raw: Duplex; head: Buffer }>((resolve) => {
+      outgoing.once("upgrade", (message, raw, head) => resolve({ message, raw, head }));
+    });
+    outgoing.end();
+    const first = await Promise.race([answerOf(outgoing, call.port), upgraded]);
+    if (!("raw" in first)) {
+      await request.body?.cancel();
+      return toResponse(first, socket, "GET");
+    }
+    const { message, raw, head } = first;
+    raw.on("error", () => {});
+    const answer = new Response(bytesOf(raw, head), { headers: headersOf(message, "upgraded") });
+    if (request.body) void pour(request.body, raw);
+    return answer;
+  }
+
+  async #begin(
+    { sandboxId, port, request }: PortCall,
+    kind: "ports" | "sockets",
+    extra: Record<string, string> = {},
+  ): Promise<{ socket: Socket; outgoing: ClientRequest }> {
+    const addresses = await this.#ports.addressesOf(sandboxId, port);
+    const socket = await this.#connect(sandboxId, addresses, port, request.signal);
+    const onAbort = () => socket.destroy();
+    request.signal.addEventListener("abort", onAbort, { once: true });
+    socket.once("close", () => request.signal.removeEventListener("abort", onAbort));
+    if (request.signal.aborted) onAbort();
+    const headers = Object.fromEntries(endToEnd(request.headers));
+    // Without a body, a length would make the server wait for one, and take what comes next for it.
+    if (!request.body) delete headers["content-length"];
+    const outgoing = httpRequest({
+      createConnection: () => socket,
+      method: kind === "sockets" ? "GET" : request.method,
+      path: targetOf(request, relayPortPath(sandboxId, kind, port)),
+      headers: { ...headers, ...extra, host: `localhost:${port}` },
+    });
+    // A body that is not as long as it says would run into the next request.
+    return { socket, outgoing: Object.assign(outgoing, { strictContentLength: true }) };
+  }
+
+  async #connect(
+    sandboxId: string,
+    addresses: readonly string[],
+    port: number,
+    signal: AbortSignal,
+  ): Promise<Socket> {
+    for (const address of addresses) {
+      signal.throwIfAborted();
+      const socket = await connected(address, port);
+      if (socket) return socket;
+    }
+    this.#ports.forget(sandboxId, port);
+    throw nothingListens(port);
+  }
+}
+
+function connected(host: string, port: number): Promise<Socket | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, noDelay: true });
+    const fail = () => {
+      socket.destroy();
+      resolve(undefined);
+    };
+    // The listener stays: a connection that breaks later has its own words elsewhere.
+    socket.on("error", fail);
+    socket.setTimeout(CONNECT_TIMEOUT_MS, fail);
+    socket.once("connect", () => {
+      socket.setTimeout(0).off("timeout", fail);
+      resolve(socket);
+    });
+  });
+}
+
+/** What the local server is asked for: all that follows our own path. */
+function targetOf(request: Request, prefix: string): string {
+  const { pathname, search } = new URL(request.url);
+  if (!pathname.startsWith(`${prefix}/`))
+    throw new CerverError("not_found", "This path is none of a port's.");
+  return pathname.slice(prefix.length) + search;
+}
+
+function answerOf(outgoing: ClientRequest, port: number): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    outgoing.once("response", resolve);
+    outgoing.on("error", (cause) =>
+      reject(
+        new CerverError(
+          "provider_failed",
+          `The server on port ${port} gave no answer that can be understood.`,
+          {
+            hint: "Read its output with `cerver logs`: it may have crashed, or speak another protocol than HTTP.",
+            cause,
+          },
+        ),
+      ),
+    );
+  });
+}
+
+function toResponse(message: IncomingMessage, socket: Socket, method: string): Response {
+  const status = message.statusCode ?? 0;
+  if (status < 200 || status > 599) {
+    socket.destroy();
+    throw new CerverError(
+      "provider_failed",
+      `The server answered with the status ${status}, which HTTP does not have.`,
+    );
+  }
+  const hasBody = method !== "HEAD" && ![204, 205, 304].includes(status);
+  if (!hasBody) message.on("error", () => {}).resume();
+  return new Response(hasBody ? bytesOf(message) : null, { status, headers: headersOf(message, "answer") });
+}
+
+function headersOf({ rawHeaders }: IncomingMessage, kind: "answer" | "upgraded"): Headers {
+  const pairs: [string, string][] = [];
+  for (let at = 0; at < rawHeaders.length; at += 2) pairs.push([rawHeaders[at]!, rawHeaders[at + 1]!]);
+  const headers = new Headers(endToEnd(pairs));
+  headers.set(PORT_ANSWER_HEADER, kind);
+  return headers;
+}
