@@ -42,6 +42,8 @@ of them under one folder.
 | \`CERVER_API_TOKEN\` | the token to use; \`CERVER_API_KEY\` is taken as well |
 | \`CERVER_DATABASE_URL\` | a \`postgres://\` URL for the gateway |
 | \`CERVER_PUBLIC_URL\` | the address others reach the gateway under |
+| \`CERVER_PREVIEW_HOST\` | a wildcard name such as \`*.preview.example.com\` that leads to the gateway; see [preview.md](preview.md) |
+| \`CERVER_MASTER_KEY\` | the key that seals credentials and signs links; several separated by commas, the current one first |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
 | \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\` |
 | \`CERVER_HOME\` | one folder for all files |

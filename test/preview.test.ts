@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type IncomingMessage, request as httpRequest } from "node:http";
+import { createServer, request as httpRequest, type IncomingMessage } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { openDatabase } from "../src/gateway/store/database.js";
 import { type Cerver, startCerver } from "./harness.js";
+import { newHome } from "./run-cerver.js";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
   existsSync,
@@ -97,7 +98,12 @@ describeLinux("a port of a session", () => {
   test("is listed with the process that listens, and linked to for an hour", async () => {
     const { ports } = (await (await cerver.call("GET", `/v2/sessions/${session}/ports`)).json()) as any;
     expect(ports).toEqual([
-      { port, address: "127.0.0.1", pid: expect.any(Number), command: expect.stringContaining("preview-server") },
+      {
+        port,
+        address: "127.0.0.1",
+        pid: expect.any(Number),
+        command: expect.stringContaining("preview-server"),
+      },
     ]);
     const response = await cerver.call("POST", `/v2/sessions/${session}/ports/${port}/link`);
     const link = (await response.json()) as any;
@@ -134,9 +140,10 @@ describeLinux("a port of a session", () => {
 
   test("answers HEAD, 204 and 304 without a body", async () => {
     expect((await fetch(`${base}/echo`, { method: "HEAD" })).status).toBe(200);
-    for (const code of [204, 304]) {
+    for (const code of [204, 205, 304]) {
       const response = await fetch(`${base}/status?code=${code}`);
       expect([response.status, await response.text()]).toEqual([code, ""]);
+      expect(response.headers.get("content-type")).toBe(null);
     }
   });
 
@@ -166,6 +173,63 @@ describeLinux("a port of a session", () => {
     await until(async () => (await facts()).closedEarly > before);
   });
 
+  test("makes up no type of content", async () => {
+    expect((await fetch(`${base}/headers`)).headers.get("content-type")).toBe(null);
+  });
+
+  test("answers one that is still sending, and serves the next", async () => {
+    const { hostname, port: at, pathname } = new URL(base);
+    const status = await new Promise<number>((resolve, reject) => {
+      const asked = httpRequest({ hostname, port: at, path: `${pathname}/status?code=413`, method: "POST" });
+      asked.once("response", (response) => {
+        response.resume();
+        resolve(response.statusCode!);
+        asked.destroy();
+      });
+      asked.once("error", reject);
+      asked.write("x".repeat(200_000));
+    });
+    expect(status).toBe(413);
+    expect((await fetch(`${base}/echo`)).status).toBe(200);
+  });
+
+  test("is held up by a visitor who does not read, and loses no memory to it", async () => {
+    const { hostname, port: at, pathname } = new URL(base);
+    const before = (await facts()).written;
+    const socket = connect(Number(at), hostname);
+    socket.pause();
+    socket.write(`GET ${pathname}/big?bytes=1000000000 HTTP/1.1\r\nhost: x\r\n\r\n`);
+    const written = async () => (await facts()).written - before;
+    await until(async () => (await written()) > 0);
+    let last = -1;
+    await until(async () => {
+      const now = await written();
+      const stands = now === last;
+      last = now;
+      await sleep(300);
+      return stands;
+    });
+    // What the buffers of five sockets and the window of the tunnel hold.
+    expect(last).toBeLessThan(40_000_000);
+    socket.destroy();
+  });
+
+  test("takes 512 requests at once, and says so to one more", async () => {
+    const many = await cerver.session();
+    const url = await linkTo(cerver, many, await serve(cerver, many));
+    const leave = new AbortController();
+    const waiting = Array.from({ length: 512 }, () => fetch(`${url}/silence`, { signal: leave.signal }));
+    for (const one of waiting) one.catch(() => {});
+    const refused = await until(async () => {
+      const response = await fetch(`${url}/status?code=200`);
+      return response.status === 429 && response;
+    });
+    expect(refused.headers.get("retry-after")).toBe("1");
+    expect(await refused.json()).toMatchObject({ code: "too_many_requests", retryable: true });
+    leave.abort();
+    await until(async () => (await fetch(`${url}/status?code=200`)).status === 200);
+  });
+
   test("breaks an answer that its server breaks off", async () => {
     const response = await fetch(`${base}/half`);
     expect(response.status).toBe(200);
@@ -174,12 +238,16 @@ describeLinux("a port of a session", () => {
 
   test("is open to a token of the account as well", async () => {
     const clean = `/v2/sessions/${session}/ports/${port}/echo`;
-    const answer = (await (await cerver.call("POST", clean, "hello", { "content-type": "text/plain" })).json()) as any;
+    const answer = (await (
+      await cerver.call("POST", clean, "hello", { "content-type": "text/plain" })
+    ).json()) as any;
     expect(answer).toMatchObject({ method: "POST", body: "hello" });
     expect(answer.headers.authorization).toBe(undefined);
     expect((await fetch(cerver.gateway.url + clean)).status).toBe(401);
     const reader = await cerver.gateway.createToken({ label: "", scopes: ["read"] });
-    const refused = await fetch(cerver.gateway.url + clean, { headers: { authorization: `Bearer ${reader}` } });
+    const refused = await fetch(cerver.gateway.url + clean, {
+      headers: { authorization: `Bearer ${reader}` },
+    });
     expect(refused.status).toBe(403);
   });
 
@@ -244,7 +312,11 @@ describeLinux("a websocket of a session", () => {
     });
     socket.send("headers");
     const headers = JSON.parse(String((await next(socket)).data));
-    expect(headers).toMatchObject({ origin: `http://localhost:${port}`, host: `localhost:${port}`, cookie: "app=1" });
+    expect(headers).toMatchObject({
+      origin: `http://localhost:${port}`,
+      host: `localhost:${port}`,
+      cookie: "app=1",
+    });
     expect(headers.authorization).toBe(undefined);
     socket.close();
   });
@@ -273,14 +345,21 @@ describeLinux("what is kept out", () => {
   test("a link that has expired, was changed, or is for another port", async () => {
     const short = await linkTo(cerver, session, port, { expires_in: 1 });
     expect((await fetch(`${short}/echo`)).status).toBe(200);
-    await sleep(1_100);
+    // What is open ends with its link.
+    const socket = new WebSocket(`${short.replace("http", "ws")}/socket`);
+    const ended = new Promise((resolve) => socket.once("close", resolve));
+    await expect((await fetch(`${short}/events`)).text()).rejects.toThrow();
     const expired = await fetch(`${short}/echo`);
     expect(expired.status).toBe(410);
-    expect(await expired.json()).toMatchObject({ code: "link_expired", error: expect.stringContaining("ended at") });
+    expect(await expired.json()).toMatchObject({
+      code: "link_expired",
+      error: expect.stringContaining("ended at"),
+    });
+    await ended;
     const later = short.replace(/~(\d+)/, (_, at) => `~${Number(at) + 1000}`);
     const changed = base.replace(/.$/, (last) => (last === "A" ? "Q" : "A"));
     const elsewhere = base.replace(`/ports/${port}/`, `/ports/${port + 1}/`);
-    for (const url of [later, changed, elsewhere, base.replace(/\..*$/, "")])
+    for (const url of [later, changed, elsewhere, base.replace(/\.[^.]*$/, "")])
       expect((await fetch(`${url}/echo`)).status).toBe(404);
   });
 
@@ -298,7 +377,9 @@ describeLinux("what is kept out", () => {
     ] as const)
       expect((await fetch(cerver.gateway.url + path, { method, headers })).status).toBe(404);
     expect((await cerver.call("POST", `/v2/sessions/${session}/ports/70000/link`)).status).toBe(400);
-    const long = await cerver.call("POST", `/v2/sessions/${session}/ports/${port}/link`, { expires_in: 604_801 });
+    const long = await cerver.call("POST", `/v2/sessions/${session}/ports/${port}/link`, {
+      expires_in: 604_801,
+    });
     expect(long.status).toBe(400);
   });
 
@@ -350,7 +431,7 @@ describeLinux("what is kept out", () => {
     const path = new URL(base).pathname;
     for (const out of ["/../../../../../x", "/%2e%2e/%2e%2e/x", "/..%2f..%2fx", "/..\\..\\x"]) {
       const answer = await raw(`GET ${path}${out} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`);
-      expect(answer).toMatch(/^HTTP\/1.1 (?:401|404) /);
+      expect(answer).toMatch(/^HTTP\/1.1 (?:400|401|404) /);
       expect(answer).not.toContain("cerver_local_provider");
     }
   });
@@ -377,7 +458,9 @@ describeLinux("what is kept out", () => {
       ["https://example.com/", "https://example.com/"],
       ["//example.com/x", "//example.com/x"],
     ]) {
-      const redirect = await fetch(`${base}/status?code=302&to=${encodeURIComponent(to!)}`, { redirect: "manual" });
+      const redirect = await fetch(`${base}/status?code=302&to=${encodeURIComponent(to!)}`, {
+        redirect: "manual",
+      });
       expect(redirect.headers.get("location")).toBe(seen);
     }
   });
@@ -398,6 +481,48 @@ describeLinux("what is kept out", () => {
     expect(headers.get("cache-control")).toBe("private, max-age=60");
     for (const name of ["clear-site-data", "strict-transport-security", "service-worker-allowed"])
       expect(headers.get(name)).toBe(null);
+  });
+});
+
+describeLinux("cerver port", () => {
+  test("prints a link, as JSON if wanted, and lists what listens", async () => {
+    const home = await newHome();
+    const env = { CERVER_GATEWAY_URL: cerver.gateway.url, CERVER_API_TOKEN: cerver.token };
+    const cli = (...args: string[]) => home.run(["port", session.slice(0, 20), ...args], { env });
+    const printed = await cli(String(port), "--expires", "2h");
+    expect(printed).toMatchObject({ code: 0, stderr: expect.stringContaining("sees the port until") });
+    expect((await fetch(`${printed.stdout.trim()}echo`)).status).toBe(200);
+    const { expires_at, ...link } = JSON.parse((await cli(String(port), "--json")).stdout);
+    expect(link).toEqual({ port, url: expect.stringContaining(`/v2/sessions/${session}/ports/${port}/~`) });
+    expect(Date.parse(expires_at)).toBeGreaterThan(Date.now());
+    expect((await cli()).stdout).toMatch(new RegExp(`^PORT .*\n${port} +127\\.0\\.0\\.1 `));
+    expect(await cli("70000")).toMatchObject({ code: 2 });
+    await home.remove();
+  });
+});
+
+describeLinux("on a gateway without tokens", () => {
+  test("a link works for the sandboxed page as well", async () => {
+    const open = await startCerver({ gateway: { noAuth: true } });
+    try {
+      const id = await open.session();
+      const url = await linkTo(open, id, await serve(open, id));
+      const response = await fetch(`${url}/echo`, { headers: { origin: "null" } });
+      expect([response.status, response.headers.get("access-control-allow-origin")]).toEqual([200, "*"]);
+      const preflight = await fetch(`${url}/echo`, {
+        method: "OPTIONS",
+        headers: {
+          origin: "null",
+          "access-control-request-method": "PUT",
+          "access-control-request-headers": "x-own",
+        },
+      });
+      expect(preflight.status).toBe(204);
+      expect(preflight.headers.get("access-control-allow-methods")).toBe("PUT");
+      expect(preflight.headers.get("access-control-allow-headers")).toBe("x-own");
+    } finally {
+      await open.stop();
+    }
   });
 });
 
@@ -451,7 +576,13 @@ const browse = async (run: (context: BrowserContext) => Promise<void>) => {
   const profile = await mkdtemp(join(tmpdir(), "cerver-chromium-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: CHROMIUM!,
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--no-first-run",
+      "--disable-background-networking",
+    ],
   });
   try {
     await run(context);
@@ -475,7 +606,9 @@ describe.skipIf(!CHROMIUM || process.platform !== "linux")("in a real browser", 
       expect(await text("origin").innerText()).toBe("null");
       // It cannot act as the person who is signed in to the gateway in this browser.
       await text("gateway").getByText("refused").waitFor();
-      expect(await text("script").evaluate((p) => getComputedStyle(p).color)).toBe("rgb(1, 2, 3)");
+      expect(await page.evaluate(`getComputedStyle(document.getElementById("script")).color`)).toBe(
+        "rgb(1, 2, 3)",
+      );
       const { seen } = await facts();
       expect(seen.filter((line: string) => line.includes("~"))).toEqual([]);
     });
@@ -509,7 +642,9 @@ describe.skipIf(!CHROMIUM || process.platform !== "linux")("in a real browser", 
         await page.locator("#fetch").getByText('POST {"a":1}').waitFor();
         expect(await page.locator("#origin").innerText()).toBe(`http://${host}`);
         const cookies = await context.cookies(`http://${host}/`);
-        expect(cookies).toMatchObject([{ name: "cerver_preview", httpOnly: true, sameSite: "Lax", path: "/" }]);
+        expect(cookies).toMatchObject([
+          { name: "cerver_preview", httpOnly: true, sameSite: "Lax", path: "/" },
+        ]);
       });
       const there = `http://127.0.0.1:${hosted.gateway.port}/echo`;
       expect((await get(there, { host })).statusCode).toBe(401);

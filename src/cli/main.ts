@@ -11,6 +11,7 @@ import { loginCommand, logoutCommand, whoamiCommand } from "./commands/login.js"
 import { attachCommand, logsCommand } from "./commands/logs.js";
 import { mcpCommand } from "./commands/mcp.js";
 import { peekCommand } from "./commands/peek.js";
+import { portCommand } from "./commands/port.js";
 import { relayCommand } from "./commands/relay.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
@@ -67,6 +68,7 @@ export function createProgram(context: CliContext): Command {
     sessionsCommand,
     peekCommand,
     exportCommand,
+    portCommand,
     computesCommand,
     gatewayCommand,
     relayCommand,

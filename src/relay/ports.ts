@@ -26,8 +26,10 @@ export class PortProxy {
   /** One request and its answer, both streamed. The connection ends when the asker goes. */
   async forward(call: PortCall): Promise<Response> {
     const { request } = call;
-    const { socket, outgoing } = await this.#begin(call, "ports");
+    // A server that would close at once could take its answer to a body it does not read away with it.
+    const { socket, outgoing } = await this.#begin(call, "ports", { connection: "keep-alive" });
     const answered = answerOf(outgoing, call.port);
+    outgoing.once("response", (message) => message.once("close", () => socket.destroySoon()));
     if (request.body) void pour(request.body, outgoing);
     else outgoing.end();
     return toResponse(await answered, socket, request.method);
@@ -62,7 +64,7 @@ export class PortProxy {
   async #begin(
     { sandboxId, port, request }: PortCall,
     kind: "ports" | "sockets",
-    extra: Record<string, string> = {},
+    extra: Record<string, string>,
   ): Promise<{ socket: Socket; outgoing: ClientRequest }> {
     const addresses = await this.#ports.addressesOf(sandboxId, port);
     const socket = await this.#connect(sandboxId, addresses, port, request.signal);

@@ -8,6 +8,8 @@ import { type AdmissionDeps, admit } from "./preview-admission.js";
 import { answerHeaders, isOwnOrigin, requestHeaders, type Visit } from "./preview-headers.js";
 import { refuse } from "./tunnel-upgrade.js";
 
+/** How long a silent connection is left before the system asks whether the visitor is there. */
+const KEEP_ALIVE_MS = 60_000;
 /** How long a visitor has to end its side after the server has ended. */
 const LINGER_MS = 5_000;
 
@@ -32,6 +34,8 @@ export function acceptPortSockets(
     const address = addressOf(request);
     if (!address) return;
     sockets.add(socket);
+    // A visitor whose network has gone says nothing of it.
+    request.socket.setKeepAlive(true, KEEP_ALIVE_MS);
     const gone = new AbortController();
     socket.on("error", () => {});
     socket.once("close", () => {
@@ -74,7 +78,7 @@ async function join(
       },
     );
   }
-  const session = await admit(address, { authorization, cookie }, deps, visit.scheme);
+  const { session, until } = await admit(address, { authorization, cookie }, deps, visit.scheme);
   if (!isOwnOrigin(origin, visit)) {
     throw new CerverError("forbidden", `Pages of "${origin}" may not open websockets to this port.`, {
       hint: "Open the socket from the previewed page itself, or without an Origin header.",
@@ -89,12 +93,15 @@ async function join(
       headers: requestHeaders(pairsOf(request), visit),
       body: bytesOf(socket, head),
     },
-    signal,
+    { signal, until },
   );
   const headers = answerHeaders(response.headers, visit, false);
   // The answer of a server that refuses ends with its connection, so it needs no length.
   if (!accepted) headers.delete("content-length");
-  socket.write(accepted ? headOf(101, headers, "Upgrade") : headOf(response.status, headers, "close"), "latin1");
+  socket.write(
+    accepted ? headOf(101, headers, "Upgrade") : headOf(response.status, headers, "close"),
+    "latin1",
+  );
   if (response.body) await pour(response.body, socket);
   else socket.end();
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);

@@ -18,13 +18,13 @@ export function ticketCookie(scheme: "http" | "https"): string {
   return scheme === "https" ? "__Host-cerver_preview" : "cerver_preview";
 }
 
-/** The session whose port this visitor may see: by a token of its account, else by a ticket. */
+/** The session whose port this visitor may see, by a token of its account, else by a ticket; and until when. */
 export async function admit(
   address: PreviewAddress,
   { authorization, cookie }: { authorization: string | undefined; cookie: string | undefined },
   { sessions, ports, tokens }: AdmissionDeps,
   scheme: "http" | "https",
-): Promise<Session> {
+): Promise<{ session: Session; until: number | undefined }> {
   const { sessionId, port } = address;
   if (authorization !== undefined && isOwnToken(authorization)) {
     const principal = await tokens.verify(authorization.replace(/^Bearer +/i, ""));
@@ -32,14 +32,14 @@ export async function admit(
       throw mayNot("unauthenticated", "The token in the Authorization header is wrong, expired or revoked.");
     if (!has(principal.scopes, "run"))
       throw mayNot("forbidden", "This token may not open ports: it needs the scope run.");
-    return sessions.open(principal.accountId, sessionId);
+    return { session: await sessions.open(principal.accountId, sessionId), until: undefined };
   }
   const ticket =
     address.ticket ?? (address.isOwnHost ? cookieValue(cookie, ticketCookie(scheme)) : undefined);
   if (ticket === undefined)
     throw mayNot("unauthenticated", "This port is shown to those who have a link to it.");
-  ports.expiryOf(ticket, sessionId, port);
-  return sessions.openSigned(sessionId);
+  const until = ports.expiryOf(ticket, sessionId, port);
+  return { session: await sessions.openSigned(sessionId), until };
 }
 
 function mayNot(code: "unauthenticated" | "forbidden", sentence: string): CerverError {

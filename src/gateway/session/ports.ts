@@ -30,6 +30,12 @@ export interface PortsDeps {
   now?: () => number;
 }
 
+/** Who looks at a port: gone when the signal aborts, and until when their link lets them, in milliseconds since 1970. */
+export interface Looker {
+  signal: AbortSignal;
+  until?: number | undefined;
+}
+
 /** The ports of a session: who may see them, through what link, and what is passed on to them. */
 export class Ports {
   readonly #deps: Required<PortsDeps>;
@@ -88,19 +94,12 @@ export class Ports {
   }
 
   /** Passes a request on to the server behind a port. */
-  async forward(
-    session: Session,
-    port: number,
-    request: PortRequest,
-    signal: AbortSignal,
-  ): Promise<Response> {
+  async forward(session: Session, port: number, request: PortRequest, looker: Looker): Promise<Response> {
     const { ports, record } = this.#forwarding(session);
-    const over = this.#opened(session);
+    const { signal, over } = this.#begin(session, looker);
     try {
-      const env = await this.#env(session, signal);
-      const response = await ports.forward(record, port, request, env);
-      if (!response.body) over();
-      return response.body ? withBody(response, watched(response.body, over)) : response;
+      const response = await ports.forward(record, port, request, await this.#env(session, signal));
+      return untilRead(response, over);
     } catch (error) {
       over();
       throw error;
@@ -108,30 +107,25 @@ export class Ports {
   }
 
   /** Passes a websocket on. `response.body` is what the server sends, and ends when the socket does. */
-  async socket(
-    session: Session,
-    port: number,
-    request: PortRequest,
-    signal: AbortSignal,
-  ): Promise<PortSocket> {
+  async socket(session: Session, port: number, request: PortRequest, looker: Looker): Promise<PortSocket> {
     const { ports, record } = this.#forwarding(session);
-    const over = this.#opened(session);
+    const { signal, over } = this.#begin(session, looker);
     try {
-      const env = await this.#env(session, signal);
-      const { accepted, response } = await ports.socket(record, port, request, env);
-      if (!response.body) over();
-      return {
-        accepted,
-        response: response.body ? withBody(response, watched(response.body, over)) : response,
-      };
+      const { accepted, response } = await ports.socket(
+        record,
+        port,
+        request,
+        await this.#env(session, signal),
+      );
+      return { accepted, response: untilRead(response, over) };
     } catch (error) {
       over();
       throw error;
     }
   }
 
-  /** Counts one more that is open; what it returns takes it off again. */
-  #opened(session: Session): () => void {
+  /** Counts one more that is open; `over` takes it off again. */
+  #begin(session: Session, { signal, until }: Looker): { signal: AbortSignal; over(): void } {
     const open = this.#open.get(session.id) ?? 0;
     if (open >= MAX_OPEN_PER_SESSION) {
       throw new CerverError(
@@ -145,14 +139,21 @@ export class Ports {
     }
     this.#open.set(session.id, open + 1);
     this.#deps.onActivity(session, "preview");
+    const expired = new AbortController();
+    const timer =
+      until === undefined ? undefined : setTimeout(() => expired.abort(), until - this.#deps.now());
     let isOver = false;
-    return () => {
-      if (isOver) return;
-      isOver = true;
-      const left = this.#open.get(session.id)! - 1;
-      if (left > 0) this.#open.set(session.id, left);
-      else this.#open.delete(session.id);
-      this.#deps.onActivity(session, "preview");
+    return {
+      signal: until === undefined ? signal : AbortSignal.any([signal, expired.signal]),
+      over: () => {
+        if (isOver) return;
+        isOver = true;
+        clearTimeout(timer);
+        const left = this.#open.get(session.id)! - 1;
+        if (left > 0) this.#open.set(session.id, left);
+        else this.#open.delete(session.id);
+        this.#deps.onActivity(session, "preview");
+      },
     };
   }
 
@@ -206,8 +207,12 @@ function signedText(sessionId: string, port: number, expiry: string): string {
   return `${sessionId} ${port} ${expiry}`;
 }
 
-function withBody({ status, headers }: Response, body: ReadableStream<Uint8Array>): Response {
-  return new Response(body, { status, headers });
+/** Tells when nothing of an answer is to come any more. */
+function untilRead(response: Response, over: () => void): Response {
+  const { body, status, headers } = response;
+  if (body) return new Response(watched(body, over), { status, headers });
+  over();
+  return response;
 }
 
 /** The same bytes, and word of when nobody reads them any more. */

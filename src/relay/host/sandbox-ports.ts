@@ -1,12 +1,19 @@
 import { CerverError } from "../../protocol/errors.js";
 import type { ListeningPort } from "../../protocol/ports.js";
-import { commandOf, hasProc, openPorts, portsOf } from "./process-table.js";
+import { commandOf, hasProc, isAlive, openPorts, portsOf, processInfo } from "./process-table.js";
 import { membersOf } from "./process-tree.js";
 import { SANDBOX_MARK } from "./run.js";
 
-/** How long a port that was found counts as found. One that was not found is looked for again at once. */
+/** How long a port that was found counts as found, while its process lives. One that was not found is looked for again at once. */
 const FRESH_MS = 2_000;
 const MAX_REMEMBERED = 1_000;
+
+/** A port as it was found: where it is reached, and the processes that had it. */
+interface Found {
+  addresses: string[];
+  owners: { pid: number; startedAt: string | undefined }[];
+  until: number;
+}
 
 /**
  * The TCP ports that a sandbox's own processes listen on, found by the mark in their environment.
@@ -14,7 +21,7 @@ const MAX_REMEMBERED = 1_000;
  * No other port of this machine is a sandbox's: what else its owner runs here stays out of reach.
  */
 export class SandboxPorts {
-  readonly #found = new Map<string, { addresses: string[]; until: number }>();
+  readonly #found = new Map<string, Found>();
   readonly #looking = new Map<string, Promise<ListeningPort[]>>();
 
   /** What listens now. Those who ask at once share one look. */
@@ -31,13 +38,14 @@ export class SandboxPorts {
   async addressesOf(sandboxId: string, port: number): Promise<string[]> {
     const key = `${sandboxId} ${port}`;
     const known = this.#found.get(key);
-    if (known && known.until > performance.now()) return known.addresses;
+    if (known && isFresh(known)) return known.addresses;
     this.#found.delete(key);
     const own = (await this.list(sandboxId)).filter((one) => one.port === port);
     if (own.length === 0) throw nothingListens(port);
     const addresses = [...new Set(own.flatMap(({ address }) => connectable(address, port)))].sort();
     if (this.#found.size >= MAX_REMEMBERED) this.#found.clear();
-    this.#found.set(key, { addresses, until: performance.now() + FRESH_MS });
+    const owners = own.map(({ pid }) => ({ pid, startedAt: processInfo(pid)?.startedAt }));
+    this.#found.set(key, { addresses, owners, until: performance.now() + FRESH_MS });
     return addresses;
   }
 
@@ -53,6 +61,17 @@ export class SandboxPorts {
       .map(({ port, address, pid }) => ({ port, address, pid, command: commandOf(pid) }))
       .sort((a, b) => a.port - b.port);
   }
+}
+
+/** A port whose process has gone may be anybody's by now. */
+function isFresh({ owners, until }: Found): boolean {
+  return (
+    until > performance.now() &&
+    owners.every(({ pid, startedAt }) => {
+      const info = processInfo(pid);
+      return info !== undefined && isAlive(info) && info.startedAt === startedAt;
+    })
+  );
 }
 
 /** The addresses under which a listener is reached from this machine. */

@@ -1,8 +1,11 @@
+import type { ServerResponse } from "node:http";
 import type { HttpBindings } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { CerverError } from "../../../protocol/errors.js";
 import { parse } from "../../../protocol/parse.js";
 import { DEFAULT_LINK_SECONDS, PortLinkRequest, type PortList, PortNumber } from "../../../protocol/ports.js";
+import { pour } from "../../../util/byte-stream.js";
 import type { Session } from "../../session/session-record.js";
 import { type AccountVariables, requireScope } from "../auth.js";
 import { LINK_PARAMETER, type PreviewAddress, previewAddress } from "../preview-address.js";
@@ -30,7 +33,8 @@ export function previews(deps: PortRoutesDeps): MiddlewareHandler<{ Variables: V
     const entered = enter(c, visit, deps);
     if (entered) return entered;
     const credentials = { authorization: c.req.header("authorization"), cookie: c.req.header("cookie") };
-    return show(c, visit, await admit(address, credentials, deps, visit.scheme), deps);
+    const { session, until } = await admit(address, credentials, deps, visit.scheme);
+    return show(c, visit, session, until, deps);
   };
 }
 
@@ -64,7 +68,7 @@ export function portRoutes(deps: PortRoutesDeps) {
         c.header("Referrer-Policy", "no-referrer");
         return c.redirect(within(url, address.target), 303);
       }
-      return show(c, visitOf(c, address, deps), session, deps);
+      return show(c, visitOf(c, address, deps), session, undefined, deps);
     });
 }
 
@@ -72,17 +76,34 @@ async function show(
   c: Context,
   visit: Visit,
   session: Session,
+  until: number | undefined,
   { ports }: PortRoutesDeps,
 ): Promise<Response> {
   const { address } = visit;
   const { method, headers, body, signal } = c.req.raw;
   const request = { method, path: address.target, headers: requestHeaders(headers, visit), body };
-  const response = await ports.forward(session, address.port, request, signal);
+  const response = await ports.forward(session, address.port, request, { signal, until });
   const fromNobody = address.ticket !== undefined && headers.get("origin") === "null";
-  return new Response(response.body, {
-    status: response.status,
-    headers: answerHeaders(response.headers, visit, fromNobody),
-  });
+  return send(response, answerHeaders(response.headers, visit, fromNobody), c.env as HttpBindings);
+}
+
+/** By hand: what a web response becomes on its way out would get a type of content that its server did not give. */
+async function send(
+  { status, body }: Response,
+  headers: Headers,
+  { incoming, outgoing }: HttpBindings,
+): Promise<Response> {
+  if (!body || incoming.method === "HEAD") {
+    await body?.cancel();
+    return new Response(null, { status, headers });
+  }
+  // A visitor that is still sending may never stop: its connection serves no other request after this one.
+  if (!incoming.complete) outgoing.shouldKeepAlive = false;
+  for (const [name, value] of headers) outgoing.appendHeader(name, value);
+  outgoing.writeHead(status);
+  outgoing.flushHeaders();
+  await pour(body, outgoing as ServerResponse);
+  return RESPONSE_ALREADY_SENT;
 }
 
 /** On a host of its own, the ticket of a link becomes a cookie at once, and leaves the address. */
