@@ -426,6 +426,12 @@ describeLinux("what is kept out", () => {
     expect(seen.filter((line: string) => line.includes("smuggled"))).toEqual([]);
   });
 
+  test("methods and protocols that cannot be carried", async () => {
+    const head = `${new URL(base).pathname}/echo HTTP/1.1\r\nhost: x\r\n`;
+    expect(await raw(`TRACE ${head}connection: close\r\n\r\n`)).toMatch(/^HTTP\/1.1 405 /);
+    expect(await raw(`GET ${head}connection: Upgrade\r\nupgrade: h2c\r\n\r\n`)).toMatch(/^HTTP\/1.1 501 /);
+  });
+
   test("paths that lead out of the port", async () => {
     const host = new URL(cerver.gateway.url).host;
     const path = new URL(base).pathname;
@@ -495,7 +501,7 @@ describeLinux("cerver port", () => {
     const { expires_at, ...link } = JSON.parse((await cli(String(port), "--json")).stdout);
     expect(link).toEqual({ port, url: expect.stringContaining(`/v2/sessions/${session}/ports/${port}/~`) });
     expect(Date.parse(expires_at)).toBeGreaterThan(Date.now());
-    expect((await cli()).stdout).toMatch(new RegExp(`^PORT .*\n${port} +127\\.0\\.0\\.1 `));
+    expect((await cli()).stdout).toMatch(new RegExp(`^PORT [^]*\n${port} +127\\.0\\.0\\.1 `));
     expect(await cli("70000")).toMatchObject({ code: 2 });
     await home.remove();
   });
@@ -564,6 +570,41 @@ describeLinux("when something goes", () => {
     expect(await closed).toBe(1006);
     const response = await fetch(`${url}/echo`);
     expect([response.status, ((await response.json()) as any).code]).toEqual([503, "compute_offline"]);
+  });
+
+  test("a relay that is killed breaks what it streams; the next one shows the same server again", async () => {
+    const home = await newHome();
+    const start = () =>
+      home.start(["relay", "--gateway", cerver.gateway.url, "--name", "killed"], {
+        CERVER_API_TOKEN: cerver.token,
+      });
+    const killed = start();
+    const computeId = (await killed.prints(/(cmp_[0-9a-f]{32})/))[1]!;
+    const there = await cerver.session({ target_compute_id: computeId });
+    const url = await linkTo(cerver, there, await serve(cerver, there));
+    const before = ((await (await fetch(`${url}/facts`)).json()) as any).seen.length;
+    const events = await fetch(`${url}/events`);
+    const socket = new WebSocket(`${url.replace("http", "ws")}/socket`);
+    await new Promise((resolve) => socket.once("open", resolve));
+    const closed = new Promise<number>((resolve) => socket.once("close", resolve));
+    const broken = events.text().then(
+      () => "ended",
+      () => "broken",
+    );
+    killed.child.kill("SIGKILL");
+    expect(await broken).toBe("broken");
+    expect(await closed).toBe(1006);
+    const next = start();
+    const again = await until(async () => {
+      const response = await fetch(`${url}/facts`);
+      return response.status === 200 && response;
+    });
+    const { seen, sockets } = (await again.json()) as any;
+    expect(seen.length).toBeGreaterThan(before);
+    expect(sockets).toBe(0);
+    next.child.kill("SIGINT");
+    await next.exited;
+    await home.remove();
   });
 
   test("a session without a compute has no ports", async () => {

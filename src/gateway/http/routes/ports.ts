@@ -20,6 +20,9 @@ export interface PortRoutesDeps extends AdmissionDeps {
 
 type Variables = AccountVariables;
 
+/** Methods that a web request cannot have (Fetch standard, "forbidden method"). */
+const UNCARRIED = /^(?:CONNECT|TRACE|TRACK)$/i;
+
 /** Answers who comes by a link, or to a port's own host, before anything of the gateway's own is looked at. */
 export function previews(deps: PortRoutesDeps): MiddlewareHandler<{ Variables: Variables }> {
   return async (c, next) => {
@@ -81,6 +84,11 @@ async function show(
 ): Promise<Response> {
   const { address } = visit;
   const { method, headers, body, signal } = c.req.raw;
+  if (UNCARRIED.test(method)) {
+    throw new CerverError("method_not_allowed", `A port is not shown by the method ${method}.`, {
+      hint: "Every other method passes through.",
+    });
+  }
   const request = { method, path: address.target, headers: requestHeaders(headers, visit), body };
   const response = await ports.forward(session, address.port, request, { signal, until });
   const fromNobody = address.ticket !== undefined && headers.get("origin") === "null";
