@@ -27,12 +27,10 @@ export class PortProxy {
   async forward(call: PortCall): Promise<Response> {
     const { request } = call;
     // A server that would close at once could take its answer to a body it does not read away with it.
-    const { socket, outgoing } = await this.#begin(call, "ports", { connection: "keep-alive" });
-    const answered = answerOf(outgoing, call.port);
-    outgoing.once("response", (message) => message.once("close", () => socket.destroySoon()));
+    const { outgoing, answered } = await this.#begin(call, "ports", { connection: "keep-alive" });
     if (request.body) void pour(request.body, outgoing);
     else outgoing.end();
-    return toResponse(await answered, socket, request.method);
+    return toResponse(await answered, request.method);
   }
 
   /**
@@ -41,48 +39,50 @@ export class PortProxy {
    */
   async socket(call: PortCall): Promise<Response> {
     const { request } = call;
-    const { socket, outgoing } = await this.#begin(call, "sockets", {
-      connection: "Upgrade",
-      upgrade: "websocket",
-    });
+    const handshake = { connection: "Upgrade", upgrade: "websocket" };
+    const { outgoing, answered } = await this.#begin(call, "sockets", handshake);
     const upgraded = new Promise<{ message: IncomingMessage; raw: Duplex; head: Buffer }>((resolve) => {
       outgoing.once("upgrade", (message, raw, head) => resolve({ message, raw, head }));
     });
     outgoing.end();
-    const first = await Promise.race([answerOf(outgoing, call.port), upgraded]);
+    const first = await Promise.race([answered, upgraded]);
     if (!("raw" in first)) {
       await request.body?.cancel();
-      return toResponse(first, socket, "GET");
+      return toResponse(first, "GET");
     }
     const { message, raw, head } = first;
-    raw.on("error", () => {});
     const answer = new Response(bytesOf(raw, head), { headers: headersOf(message, "upgraded") });
     if (request.body) void pour(request.body, raw);
     return answer;
   }
 
+  /** Connects to the local server, and has the head of the request ready for it. */
   async #begin(
     { sandboxId, port, request }: PortCall,
     kind: "ports" | "sockets",
     extra: Record<string, string>,
-  ): Promise<{ socket: Socket; outgoing: ClientRequest }> {
+  ): Promise<{ outgoing: ClientRequest; answered: Promise<IncomingMessage> }> {
+    const headers = Object.fromEntries(endToEnd(request.headers));
+    // Without a body, a length would make the server wait for one, and take what comes next for it.
+    if (!request.body) delete headers["content-length"];
+    const path = targetOf(request, relayPortPath(sandboxId, kind, port));
     const addresses = await this.#ports.addressesOf(sandboxId, port);
     const socket = await this.#connect(sandboxId, addresses, port, request.signal);
+    const outgoing = httpRequest({
+      createConnection: () => socket,
+      method: kind === "sockets" ? "GET" : request.method,
+      path,
+      headers: { ...headers, ...extra, host: `localhost:${port}` },
+    });
+    // A body that is not as long as it says would run into the next request.
+    Object.assign(outgoing, { strictContentLength: true });
+    const answered = answerOf(outgoing, port);
+    outgoing.once("response", (message) => message.once("close", () => socket.destroySoon()));
     const onAbort = () => socket.destroy();
     request.signal.addEventListener("abort", onAbort, { once: true });
     socket.once("close", () => request.signal.removeEventListener("abort", onAbort));
     if (request.signal.aborted) onAbort();
-    const headers = Object.fromEntries(endToEnd(request.headers));
-    // Without a body, a length would make the server wait for one, and take what comes next for it.
-    if (!request.body) delete headers["content-length"];
-    const outgoing = httpRequest({
-      createConnection: () => socket,
-      method: kind === "sockets" ? "GET" : request.method,
-      path: targetOf(request, relayPortPath(sandboxId, kind, port)),
-      headers: { ...headers, ...extra, host: `localhost:${port}` },
-    });
-    // A body that is not as long as it says would run into the next request.
-    return { socket, outgoing: Object.assign(outgoing, { strictContentLength: true }) };
+    return { outgoing, answered };
   }
 
   async #connect(
@@ -127,7 +127,7 @@ function targetOf(request: Request, prefix: string): string {
 }
 
 function answerOf(outgoing: ClientRequest, port: number): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
+  const answered = new Promise<IncomingMessage>((resolve, reject) => {
     outgoing.once("response", resolve);
     outgoing.on("error", (cause) =>
       reject(
@@ -142,15 +142,19 @@ function answerOf(outgoing: ClientRequest, port: number): Promise<IncomingMessag
       ),
     );
   });
+  // A connection that breaks after its answer, or in place of one that nobody waits for, tells nobody.
+  answered.catch(() => {});
+  return answered;
 }
 
-function toResponse(message: IncomingMessage, socket: Socket, method: string): Response {
+function toResponse(message: IncomingMessage, method: string): Response {
   const status = message.statusCode ?? 0;
   if (status < 200 || status > 599) {
-    socket.destroy();
+    message.destroy();
     throw new CerverError(
       "provider_failed",
       `The server answered with the status ${status}, which HTTP does not have.`,
+      { hint: "Let it answer with one from 200 to 599." },
     );
   }
   const hasBody = method !== "HEAD" && ![204, 205, 304].includes(status);

@@ -30,7 +30,7 @@ export const portCommand = (context: CliContext) =>
     .option(...GATEWAY_OPTION)
     .addHelpText(
       "after",
-      "\nExample:\n  $ cerver run --session sess_01a2 --background 'npx serve -l 3000'\n  $ cerver port sess_01a2 3000 --expires 2h --open",
+      "\nExample:\n  $ cerver run -d --session sess_01a2 'npx serve -l 3000'\n  $ cerver port sess_01a2 3000 --expires 2h --open",
     )
     .action(async (id: string, port: number | undefined, { expires, open, json, gateway }: PortOptions) => {
       const { out, env } = context;

@@ -26,10 +26,12 @@ export function previewAddress(
   url: string,
   previewHost: string | undefined,
 ): PreviewAddress | undefined {
+  const own = previewHost === undefined ? undefined : ownHost(host, previewHost);
+  // Nearly every request is for something else.
+  if (!own && !url.includes("/ports/")) return undefined;
   if (!url.startsWith("/") || !URL.canParse(`http://preview${url}`)) return undefined;
   // Dots that lead upwards are taken out here: on their way they must not leave the port's own path.
   const { pathname, search } = new URL(`http://preview${url}`);
-  const own = previewHost === undefined ? undefined : ownHost(host, previewHost);
   if (own) return { ...own, prefix: "", target: pathname + search, ticket: undefined, isOwnHost: true };
   const [, prefix, sessionId, port, ticket, path] = PATH.exec(pathname) ?? [];
   if (!prefix || !sessionId || !path || !isPort(Number(port))) return undefined;

@@ -14,7 +14,7 @@ import type { ProviderRegistry } from "../compute/registry.js";
 import type { Session } from "./session-record.js";
 
 /** Requests and sockets that one session's ports may have open at once. */
-const MAX_OPEN_PER_SESSION = 512;
+const MAX_OPEN_PER_SESSION = 256;
 const SIGNED_FOR = "port link";
 
 export interface PortsDeps {
@@ -88,9 +88,7 @@ export class Ports {
     }
     const endsAt = Number(expiry) * 1000;
     if (endsAt > now()) return endsAt;
-    throw new CerverError("link_expired", `This link ended at ${new Date(endsAt).toISOString()}.`, {
-      hint: "Make a new one with `cerver port SESSION PORT`; --expires says for how long.",
-    });
+    throw linkExpired(endsAt);
   }
 
   /** Passes a request on to the server behind a port. */
@@ -124,9 +122,14 @@ export class Ports {
     }
   }
 
+  /** How many requests and websockets to a session's ports are open now. */
+  openTo(sessionId: string): number {
+    return this.#open.get(sessionId) ?? 0;
+  }
+
   /** Counts one more that is open; `over` takes it off again. */
   #begin(session: Session, { signal, until }: Looker): { signal: AbortSignal; over(): void } {
-    const open = this.#open.get(session.id) ?? 0;
+    const open = this.openTo(session.id);
     if (open >= MAX_OPEN_PER_SESSION) {
       throw new CerverError(
         "too_many_requests",
@@ -141,7 +144,9 @@ export class Ports {
     this.#deps.onActivity(session, "preview");
     const expired = new AbortController();
     const timer =
-      until === undefined ? undefined : setTimeout(() => expired.abort(), until - this.#deps.now());
+      until === undefined
+        ? undefined
+        : setTimeout(() => expired.abort(linkExpired(until)), until - this.#deps.now());
     let isOver = false;
     return {
       signal: until === undefined ? signal : AbortSignal.any([signal, expired.signal]),
@@ -200,6 +205,12 @@ export class Ports {
   async #env(session: Session, signal: AbortSignal): Promise<ProviderEnv> {
     return { computeId: session.compute_id!, signal, credentials: await this.#deps.credentials(session) };
   }
+}
+
+function linkExpired(endsAt: number): CerverError {
+  return new CerverError("link_expired", `This link ended at ${new Date(endsAt).toISOString()}.`, {
+    hint: "Make a new one with `cerver port SESSION PORT`; --expires says for how long.",
+  });
 }
 
 /** What a ticket's signature is about. */

@@ -25,20 +25,24 @@ const UNCARRIED = /^(?:CONNECT|TRACE|TRACK)$/i;
 
 /** Answers who comes by a link, or to a port's own host, before anything of the gateway's own is looked at. */
 export function previews(deps: PortRoutesDeps): MiddlewareHandler<{ Variables: Variables }> {
-  return async (c, next) => {
+  return (c, next) => {
     const address = addressOf(c, deps);
     if (!address || (address.ticket === undefined && !address.isOwnHost)) return next();
-    if (isPreflight(c, address)) {
-      deps.ports.expiryOf(address.ticket!, address.sessionId, address.port);
-      return new Response(null, { status: 204, headers: preflightHeaders(c.req.raw.headers) });
-    }
-    const visit = visitOf(c, address, deps);
-    const entered = enter(c, visit, deps);
-    if (entered) return entered;
-    const credentials = { authorization: c.req.header("authorization"), cookie: c.req.header("cookie") };
-    const { session, until } = await admit(address, credentials, deps, visit.scheme);
-    return show(c, visit, session, until, deps);
+    return welcome(c, address, deps);
   };
+}
+
+async function welcome(c: Context, address: PreviewAddress, deps: PortRoutesDeps): Promise<Response> {
+  if (isPreflight(c, address)) {
+    deps.ports.expiryOf(address.ticket!, address.sessionId, address.port);
+    return new Response(null, { status: 204, headers: preflightHeaders(c.req.raw.headers) });
+  }
+  const visit = visitOf(c, address, deps);
+  const entered = enter(c, visit, deps);
+  if (entered) return entered;
+  const credentials = { authorization: c.req.header("authorization"), cookie: c.req.header("cookie") };
+  const { session, until } = await admit(address, credentials, deps, visit.scheme);
+  return show(c, visit, session, until, deps);
 }
 
 /** `/v2/sessions/:id/ports`: what listens, links to it, and the ports themselves for those who have a token. */
@@ -148,8 +152,9 @@ function isPreflight(c: Context, { ticket }: PreviewAddress): boolean {
 }
 
 function addressOf(c: Context, { previewHost }: PortRoutesDeps): PreviewAddress | undefined {
-  const { pathname, search } = new URL(c.req.url);
-  return previewAddress(c.req.header("host") ?? "", pathname + search, previewHost);
+  const { url } = c.req;
+  const path = url.slice(url.indexOf("/", url.indexOf("://") + 3));
+  return previewAddress(c.req.header("host") ?? "", path, previewHost);
 }
 
 function visitOf(c: Context, address: PreviewAddress, { publicUrl }: PortRoutesDeps): Visit {
