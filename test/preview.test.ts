@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type BrowserContext, chromium } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { openDatabase } from "../src/gateway/store/database.js";
 import { type Cerver, startCerver } from "./harness.js";
@@ -495,6 +495,7 @@ describeLinux("what is kept out", () => {
 describeLinux("cerver port", () => {
   test("prints a link, as JSON if wanted, and lists what listens", async () => {
     const home = await newHome();
+    onTestFinished(() => home.remove());
     const env = { CERVER_GATEWAY_URL: cerver.gateway.url, CERVER_API_TOKEN: cerver.token };
     const cli = (...args: string[]) => home.run(["port", session.slice(0, 20), ...args], { env });
     const printed = await cli(String(port), "--expires", "2h");
@@ -505,7 +506,6 @@ describeLinux("cerver port", () => {
     expect(Date.parse(expires_at)).toBeGreaterThan(Date.now());
     expect((await cli()).stdout).toMatch(new RegExp(`^PORT [^]*\n${port} +127\\.0\\.0\\.1 `));
     expect(await cli("70000")).toMatchObject({ code: 2 });
-    await home.remove();
   });
 });
 
@@ -576,6 +576,7 @@ describeLinux("when something goes", () => {
 
   test("a relay that is killed breaks what it streams; the next one shows the same server again", async () => {
     const home = await newHome();
+    onTestFinished(() => home.remove());
     const start = () =>
       home.start(["relay", "--gateway", cerver.gateway.url, "--name", "killed"], {
         CERVER_API_TOKEN: cerver.token,
@@ -606,7 +607,6 @@ describeLinux("when something goes", () => {
     expect(sockets).toBe(0);
     next.child.kill("SIGINT");
     await next.exited;
-    await home.remove();
   });
 
   test("a session without a compute has no ports", async () => {
