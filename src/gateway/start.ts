@@ -30,7 +30,10 @@ import { Sandboxes } from "./compute/sandboxes.js";
 import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
 import { isLoopback } from "./http/local-only.js";
+import { acceptPortSockets } from "./http/port-upgrade.js";
+import { previewUrl } from "./http/preview-address.js";
 import { acceptTunnels } from "./http/tunnel-upgrade.js";
+import { Ports } from "./session/ports.js";
 import { Sessions } from "./session/sessions.js";
 import { openDatabase } from "./store/database.js";
 
@@ -106,8 +109,20 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     });
     await sessions.takeUp();
 
+    const { previewHost } = config;
+    const ports = new Ports({
+      providers,
+      computes,
+      masterKey,
+      linkUrl: ({ id: sessionId }, port, ticket) =>
+        previewUrl({ sessionId, port, ticket }, publicUrl, previewHost),
+      onOpen: ({ id }) => sessions.activity.hold(id, "preview", "link"),
+    });
+
     const app = createGatewayApp({
       sessions,
+      ports,
+      previewHost,
       computes,
       clouds,
       sandboxes,
@@ -125,7 +140,22 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const port = await listen(server, config);
     const url = `http://${hostInUrl(config.host)}:${port}`;
     publicUrl ||= url;
-    const tunnels = acceptTunnels(server, { hub, computes, tokens, software, logger });
+    const previews = acceptPortSockets(server, {
+      sessions,
+      ports,
+      tokens,
+      previewHost,
+      publicUrl: () => publicUrl,
+      logger,
+    });
+    const tunnels = acceptTunnels(server, {
+      hub,
+      computes,
+      tokens,
+      software,
+      isTaken: previews.takes,
+      logger,
+    });
     const direct = config.p69BaseUrl
       ? new DirectCompute({
           baseUrl: config.p69BaseUrl,
@@ -157,6 +187,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         await sessions.stressTests.stop();
         sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        previews.close();
         tunnels.close();
         await direct?.close();
         hub.close();

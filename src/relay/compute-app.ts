@@ -1,8 +1,9 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { z } from "zod";
 import { CerverError } from "../protocol/errors.js";
 import { newId } from "../protocol/ids.js";
 import { parse } from "../protocol/parse.js";
+import { PortNumber } from "../protocol/ports.js";
 import { MAX_STDIN_LENGTH } from "../protocol/run-limits.js";
 import { OutputQuery, StreamQuery, timeoutOf } from "../protocol/runs.js";
 import {
@@ -25,9 +26,11 @@ import type { Command } from "./host/command.js";
 import type { HostFacts } from "./host/facts.js";
 import { readSandboxFile, writeSandboxFile } from "./host/files.js";
 import { installCommand } from "./host/packages.js";
+import { SandboxPorts } from "./host/sandbox-ports.js";
 import type { Sandbox, Sandboxes } from "./host/sandboxes.js";
 import type { RunOrder, RunState } from "./keeper/messages.js";
 import type { FollowHandlers, KeeperClient } from "./keeper-client.js";
+import { type PortCall, PortProxy } from "./ports.js";
 import { collectAnswer, isLinkLost, keptRun } from "./run-answer.js";
 import type { RunEnds } from "./run-ends.js";
 import { runEventStream } from "./run-events.js";
@@ -60,6 +63,8 @@ export interface ComputeAppDeps {
 export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger }: ComputeAppDeps) {
   const app = Object.assign(new Hono(), { serveSmall });
   const at = `${PROVIDER_PATH}/sandboxes`;
+  const ports = new SandboxPorts();
+  const proxy = new PortProxy(ports);
 
   app.get(PROVIDER_PATH, async () =>
     answer(
@@ -210,6 +215,12 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
     return answer({ success: true, sandbox_id: sandbox.id });
   });
 
+  app.get(`${at}/:id/ports`, async (c) =>
+    answer({ ports: await ports.list(sandboxes.get(c.req.param("id")).id) }),
+  );
+  app.all(`${at}/:id/ports/:port/*`, (c) => proxy.forward(portCall(c)));
+  app.post(`${at}/:id/sockets/:port/*`, (c) => proxy.socket(portCall(c)));
+
   app.delete(`${at}/:id`, async (c) => {
     const id = c.req.param("id");
     // A sandbox that is unknown here may have left something with the keeper of an earlier relay.
@@ -251,6 +262,11 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
     const ordered = order instanceof Promise ? await order : order;
     const value = await collectAnswer(startAndFollow(sandbox, ordered, inputOf(request)), signal);
     return { status: 200, headers: RUN_HEADERS, body: Buffer.from(JSON.stringify(value)) };
+  }
+
+  function portCall({ req }: Context): PortCall {
+    const { id } = sandboxes.get(req.param("id") as string);
+    return { sandboxId: id, port: parse(PortNumber, req.param("port")), request: req.raw };
   }
 
   function startAndFollow(sandbox: Sandbox, order: RunOrder, stdin: Uint8Array | undefined) {

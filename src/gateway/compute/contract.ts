@@ -1,3 +1,4 @@
+import type { ListeningPort } from "../../protocol/ports.js";
 import type { ProviderName } from "../../protocol/providers.js";
 import type {
   CreateSandboxRequest,
@@ -103,8 +104,36 @@ export interface CloudAccount {
   wake?(record: SandboxRecord, env: ProviderEnv): Promise<SandboxRecord>;
 }
 
+/**
+ * What a provider can do beyond the contract when requests can be passed on to servers inside a sandbox. Only ports that
+ * the sandbox's own processes listen on are reached: others are `not_found`. Failures are thrown, as a `CerverError`.
+ */
+export interface PortForwarding {
+  /** The TCP ports that are listened on. */
+  list(record: SandboxRecord, env: ProviderEnv): Promise<ListeningPort[]>;
+  /** Passes one request on: its URL's path and query are those at the server, bodies are streamed both ways. */
+  forward(record: SandboxRecord, port: number, request: PortRequest, env: ProviderEnv): Promise<Response>;
+  /**
+   * Passes a websocket handshake on, then raw bytes: the request's body and the answer's are the two directions. A server
+   * that refuses has `accepted` false, and the response is its answer.
+   */
+  socket(record: SandboxRecord, port: number, request: PortRequest, env: ProviderEnv): Promise<PortSocket>;
+}
+export interface PortRequest {
+  method: string;
+  /** With its query, beginning with a slash. */
+  path: string;
+  headers: Headers;
+  body: ReadableStream<Uint8Array> | null;
+}
+export interface PortSocket {
+  accepted: boolean;
+  response: Response;
+}
+
 /** An adapter: the contract, and what the provider can do beyond it. */
 export type ProviderAdapter = CerverInterface & {
   readonly durable?: DurableRuns;
+  readonly ports?: PortForwarding;
   readonly cloud?: CloudAccount;
 };

@@ -19,6 +19,8 @@ export interface TunnelUpgradeDeps {
   computes: Computes;
   tokens: ApiTokens;
   software: string;
+  /** Whether somebody else answers this upgrade. */
+  isTaken?(request: IncomingMessage): boolean;
   logger: Logger;
 }
 
@@ -36,6 +38,7 @@ export function acceptTunnels(server: Server, deps: TunnelUpgradeDeps): { close(
     handleProtocols: (offered) => (offered.has(TUNNEL_SUBPROTOCOL) ? TUNNEL_SUBPROTOCOL : false),
   });
   server.on("upgrade", (request, socket: Duplex, head) => {
+    if (deps.isTaken?.(request)) return;
     // Until ws has the socket, a broken one would have nobody to tell.
     const ignore = () => {};
     socket.on("error", ignore);
@@ -104,7 +107,8 @@ function queryToken(request: IncomingMessage, url: URL): string | undefined {
   return offered.includes(TUNNEL_SUBPROTOCOL) ? undefined : (url.searchParams.get("token") ?? undefined);
 }
 
-function refuse(socket: Duplex, error: unknown, logger: Logger): void {
+/** Answers an upgrade that is not taken, as any failed request is answered. */
+export function refuse(socket: Duplex, error: unknown, logger: Logger): void {
   const known =
     error instanceof CerverError ? error : new CerverError("internal", "Something went wrong here.");
   if (known.code === "internal") logger.error({ err: error }, "websocket upgrade failed");
