@@ -1,5 +1,5 @@
 /** What an id names, by its prefix. */
-export type IdPrefix = "acct" | "sess" | "run" | "cmp" | "sbx" | "req" | "tok" | "dev" | "sub";
+export type IdPrefix = "acct" | "sess" | "run" | "cmp" | "sbx" | "req" | "tok" | "dev" | "sub" | "carry";
 
 /**
  * Makes an id: the prefix, then 32 hex digits laid out as a UUID of version 7 (RFC 9562, section 5.7),

@@ -15,6 +15,7 @@ import { type ConnectionState, stayConnected } from "./connection.js";
 import { hostEnvironment } from "./host/environment.js";
 import { type HostFacts, hostFacts } from "./host/facts.js";
 import { Sandboxes } from "./host/sandboxes.js";
+import { Trees } from "./host/trees.js";
 import { Identity } from "./identity.js";
 import { KeeperClient } from "./keeper-client.js";
 import { RunEnds } from "./run-ends.js";
@@ -77,7 +78,13 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
     // Runs that an earlier relay of this machine left are this one's now.
     await keeper.adopt();
     const { computeId, token } = await register(config, deps, facts, stop.signal);
-    const app = createComputeApp({ sandboxes, keeper, ends, facts, label: config.name, logger });
+    const trees = await Trees.open({
+      sandboxes,
+      stateDir: config.stateDir,
+      maxBytes: config.maxTreeBytes,
+      logger,
+    });
+    const app = createComputeApp({ sandboxes, trees, keeper, ends, facts, label: config.name, logger });
 
     let connected!: () => void;
     const firstConnection = new Promise<void>((resolve) => {
@@ -117,6 +124,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       deps.signal?.removeEventListener("abort", onAbort);
       if (leaveRuns) keeper.close();
       else await keeper.endAll();
+      await trees.close();
       await reporting;
       await lock.release();
     });

@@ -10,6 +10,7 @@ import {
 import { INLINE_BODY_BYTES, type SmallCall } from "../../../tunnel/wire.js";
 import { withKnownBody } from "../../../util/known-body.js";
 import type { DurableRuns, MachineEnv, ProviderAdapter, SandboxRecord } from "../contract.js";
+import { relayFolder } from "./p69-folder.js";
 import { fromPublicRun, fromPublicRunStream, isPublicRelay } from "./public-relay.js";
 
 /** Reaches one compute: through the tunnel hub, or straight to `P69_BASE_URL`. */
@@ -93,6 +94,8 @@ export function p69Provider(fetchCompute: ComputeFetch, callCompute?: ComputeCal
     deleteSandbox: (record, env) => call(record, "DELETE", "", env),
 
     durable: durableRuns(ask, call),
+
+    folder: relayFolder(fetchCompute),
   };
 }
 
