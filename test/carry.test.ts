@@ -1,6 +1,18 @@
-import { createHash, randomBytes } from "node:crypto";
 import { execFileSync } from "node:child_process";
-import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import {
+  chmod,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -8,7 +20,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type CarryEnd, type CarryOptions, carryFolder } from "../src/gateway/compute/carry.js";
 import type { SandboxRecord } from "../src/gateway/compute/contract.js";
 import { type ComputeFetch, p69Provider } from "../src/gateway/compute/providers/p69.js";
-import { CerverError } from "../src/protocol/errors.js";
+import type { CerverError } from "../src/protocol/errors.js";
 import { openCompute } from "./compute.js";
 
 type Compute = Awaited<ReturnType<typeof openCompute>>;
@@ -30,7 +42,10 @@ afterAll(async () => {
 /** A sandbox of a compute, as one side of a carrying. `fetchCompute` may tamper with what passes. */
 async function sandbox(
   compute: Compute,
-  { signal = new AbortController().signal, via = async (request: Request) => compute.app.fetch(request) } = {},
+  {
+    signal = new AbortController().signal,
+    via = async (request: Request) => compute.app.fetch(request),
+  } = {},
 ): Promise<CarryEnd & { folder: string }> {
   const fetchCompute: ComputeFetch = (_, request) => Promise.resolve(via(request));
   const adapter = p69Provider(fetchCompute);

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { copyFile, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
+import { Bounded } from "../../util/each-of.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { chunksOf } from "./tree.js";
 
@@ -9,6 +10,7 @@ import { chunksOf } from "./tree.js";
 const MAX_CACHE_BYTES = 512 * 1024 * 1024;
 const MAX_CACHED_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_CACHED_FILES = 50_000;
+const COPIES_AT_ONCE = 4;
 
 /**
  * Contents of files that were carried to this machine, named by their SHA-256, so that a folder that comes again does
@@ -42,22 +44,28 @@ export class BlobCache {
     const here = new Set(await readdir(this.#folder));
     let room = MAX_CACHE_BYTES;
     let places = MAX_CACHED_FILES;
+    const copying = new Bounded(COPIES_AT_ONCE);
     for (const { sha256, size, path } of files) {
       if (signal.aborted) break;
       if (here.has(sha256) || size === 0 || size > MAX_CACHED_FILE_BYTES) continue;
       room -= size;
       if (room < 0 || --places < 0) break;
       here.add(sha256);
-      const temporary = join(this.#folder, `.${randomUUID()}`);
-      try {
-        // Where the file system can, a copy shares its blocks until one of both changes.
-        await copyFile(path, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-        await rename(temporary, join(this.#folder, sha256));
-      } catch {
-        await rm(temporary, { force: true });
-      }
+      await copying.add(() => this.#copy(path, sha256));
     }
+    await copying.done();
     await this.#trim();
+  }
+
+  async #copy(path: string, sha256: string): Promise<void> {
+    const temporary = join(this.#folder, `.${randomUUID()}`);
+    try {
+      // Where the file system can, a copy shares its blocks until one of both changes.
+      await copyFile(path, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      await rename(temporary, join(this.#folder, sha256));
+    } catch {
+      await rm(temporary, { force: true });
+    }
   }
 
   async #trim(): Promise<void> {

@@ -44,6 +44,7 @@ export function isIgnored(files: readonly RuleFile[], path: string, isFolder: bo
   const name = path.slice(path.lastIndexOf("/") + 1);
   for (let at = files.length - 1; at >= 0; at--) {
     const { base, rules } = files[at]!;
+    if (!path.startsWith(base)) continue;
     const below = path.slice(base.length);
     for (let index = rules.length - 1; index >= 0; index--) {
       const rule = rules[index]!;
@@ -94,11 +95,13 @@ function matcher(pattern: string, anchored: boolean): (text: string) => boolean 
 /** Undefined for a pattern that git takes for broken. */
 function partsOf(pattern: string, anchored: boolean): Part[] | undefined {
   const parts: Part[] = [];
+  // Git compares the text before the first special character by itself, so that what follows stands at a beginning.
+  const begin = pattern.search(/[*?[\\]/);
   for (let at = 0; at < pattern.length; ) {
     const char = pattern[at]!;
     if (char === "*") {
       const end = at + /^\*+/.exec(pattern.slice(at))![0].length;
-      const startsName = at === 0 || pattern[at - 1] === "/";
+      const startsName = at === begin || pattern[at - 1] === "/";
       const isDeep = anchored && end - at > 1 && startsName;
       if (isDeep && pattern[end] === "/") {
         parts.push({ kind: "folders" });

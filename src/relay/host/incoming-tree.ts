@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
 import {
   chmod,
@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { CerverError } from "../../protocol/errors.js";
 import {
   type AppliedTree,
+  type FileEntry,
   MAX_NAMED_FILES,
   MAX_PACK_BLOBS,
   MAX_PACK_BYTES,
@@ -23,6 +24,7 @@ import {
   type TreeEntry,
   type WrittenBlobs,
 } from "../../protocol/tree.js";
+import { Bounded, eachOf } from "../../util/each-of.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { type BlobCache, copyVerified } from "./blob-cache.js";
 import type { Manifest } from "./manifest.js";
@@ -46,12 +48,15 @@ interface IncomingOptions extends IncomingPlace {
   maxBytes: number;
 }
 
+/** A content, and the files that have it. */
 interface Wanted {
   size: number;
-  /** Where the content goes, for words. */
-  path: string;
-  uses: number;
+  files: FileEntry[];
 }
+
+/** A content up to this size is checked in memory, and written while the next one is read. */
+const SMALL_BYTES = 64 * 1024;
+const FILES_AT_ONCE = 8;
 
 /**
  * A tree on its way into a sandbox's folder.
@@ -78,8 +83,8 @@ export class IncomingTree {
     for (const entry of options.manifest.entries) {
       if (entry.kind !== "file") continue;
       const known = this.#wanted.get(entry.sha256);
-      if (known) known.uses++;
-      else this.#wanted.set(entry.sha256, { size: entry.size, path: entry.path, uses: 1 });
+      if (known) known.files.push(entry);
+      else this.#wanted.set(entry.sha256, { size: entry.size, files: [entry] });
     }
   }
 
@@ -115,7 +120,7 @@ export class IncomingTree {
     }
     const changed = [...this.#wrong]
       .slice(0, MAX_NAMED_FILES)
-      .map((sha256) => this.#wanted.get(sha256)!.path);
+      .map((sha256) => this.#wanted.get(sha256)!.files[0]!.path);
     return { tree_hash: this.hash, missing, missing_bytes: bytes, blobs, changed };
   }
 
@@ -123,12 +128,19 @@ export class IncomingTree {
   write(pack: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBlobs> {
     return this.#inTurn(async () => {
       const answer = { stored: 0, wrong: 0 };
-      for await (const blob of decodePack(pack)) {
-        signal.throwIfAborted();
-        if (await this.#store(blob)) answer.stored++;
-        else answer.wrong++;
+      const writing = new Bounded(FILES_AT_ONCE);
+      try {
+        for await (const blob of decodePack(pack)) {
+          signal.throwIfAborted();
+          if (await this.#receive(blob, writing)) answer.stored++;
+          else answer.wrong++;
+        }
+        await writing.done();
+        return answer;
+      } catch (error) {
+        await writing.done().catch(() => {});
+        throw diskError(error);
       }
-      return answer;
     });
   }
 
@@ -186,7 +198,7 @@ export class IncomingTree {
     const { folder, cache } = this.#options;
     const known = new Map<string, string>();
     for (const entry of before?.entries ?? []) if (entry.kind === "file") known.set(entry.sha256, entry.path);
-    for (const sha256 of this.#wanted.keys()) {
+    await eachOf(this.#wanted.keys(), FILES_AT_ONCE, async (sha256) => {
       signal.throwIfAborted();
       const target = this.#blob(sha256);
       const path = known.get(sha256);
@@ -194,46 +206,48 @@ export class IncomingTree {
         (path !== undefined && (await copyVerified(join(folder, path), target, sha256))) ||
         (await cache.take(sha256, target));
       if (taken) this.#here.set(sha256, target);
-    }
+    });
   }
 
-  /** False when the bytes are others. */
-  async #store({ sha256, chunks }: PackedBlob): Promise<boolean> {
+  /** Takes one content out of a pack. False when its bytes are others. */
+  async #receive({ sha256, chunks }: PackedBlob, writing: Bounded): Promise<boolean> {
     const wanted = this.#wanted.get(sha256);
     if (!wanted) {
       throw new CerverError("invalid_request", "A content was sent that the manifest does not name.", {
         hint: "Send what the answer of the manifest names as missing.",
       });
     }
-    const known = this.#here.has(sha256) || this.#alreadyThere;
-    const temporary = `${this.#blob(sha256)}.part`;
-    const file = known
-      ? undefined
-      : await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    const bytes = withinSize(chunks, wanted);
+    const path = this.#blob(sha256);
+    const isKnown = this.#alreadyThere || this.#here.has(sha256);
     const hash = createHash("sha256");
-    let size = 0;
-    try {
-      for await (const chunk of chunks) {
-        size += chunk.length;
-        if (size > wanted.size + 1)
-          throw new CerverError("invalid_request", `More bytes came for "${wanted.path}" than it has.`);
-        hash.update(chunk);
-        await file?.writeFile(chunk);
-      }
-      if (known) return true;
-      if (hash.digest("hex") !== sha256) {
-        this.#wrong.add(sha256);
-        return false;
-      }
-      await rename(temporary, this.#blob(sha256));
-      this.#here.set(sha256, this.#blob(sha256));
+    if (isKnown) {
+      for await (const _ of bytes);
       return true;
-    } catch (error) {
-      throw diskError(error);
-    } finally {
-      await file?.close();
-      if (file && !this.#here.has(sha256)) await rm(temporary, { force: true });
     }
+    if (wanted.size > SMALL_BYTES) {
+      await writePart(`${path}.part`, bytes, hash);
+      if (hash.digest("hex") === sha256) {
+        await rename(`${path}.part`, path);
+        this.#here.set(sha256, path);
+        return true;
+      }
+      await rm(`${path}.part`);
+    } else {
+      const content = await gathered(bytes);
+      if (hash.update(content).digest("hex") === sha256) {
+        this.#here.set(sha256, path);
+        await writing.add(async () => {
+          await writeFile(path, content, { mode: 0o600, flag: "wx" }).catch((error) => {
+            this.#here.delete(sha256);
+            throw error;
+          });
+        });
+        return true;
+      }
+    }
+    this.#wrong.add(sha256);
+    return false;
   }
 
   #blob(sha256: string): string {
@@ -272,23 +286,16 @@ export class IncomingTree {
     const root = join(staging, "tree");
     await removeTree(root);
     await mkdir(root, { mode: 0o700 });
-    const uses = new Map([...this.#wanted].map(([sha256, wanted]) => [sha256, wanted.uses]));
     try {
-      for (const entry of manifest.entries) {
+      for (const { kind, path } of manifest.entries) {
+        if (kind === "dir") await mkdir(join(root, path), { mode: 0o700 });
+      }
+      await eachOf(this.#wanted, FILES_AT_ONCE, async ([sha256, { files }]) => {
         signal.throwIfAborted();
-        const path = join(root, entry.path);
-        if (entry.kind === "dir") await mkdir(path, { mode: 0o700 });
-        else if (entry.kind === "symlink") await symlink(entry.target, path);
-        else {
-          const left = uses.get(entry.sha256)! - 1;
-          uses.set(entry.sha256, left);
-          const blob = this.#here.get(entry.sha256)!;
-          await refuseTaken(path);
-          if (left > 0) await copyFile(blob, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-          else await rename(blob, path);
-          await chmod(path, entry.mode);
-          if (entry.mtime_ms !== undefined) await utimes(path, new Date(), new Date(entry.mtime_ms));
-        }
+        await this.#place(root, sha256, files);
+      });
+      for (const entry of manifest.entries) {
+        if (entry.kind === "symlink") await symlink(entry.target, join(root, entry.path));
       }
       // Last, and from below: a folder may say that nothing can be written into it.
       for (const entry of manifest.entries.toReversed()) {
@@ -296,9 +303,22 @@ export class IncomingTree {
       }
     } catch (error) {
       throw diskError(error);
-    } finally {
-      // A blob that was moved into the tree is no longer where it was.
-      for (const [sha256, left] of uses) if (left === 0) this.#here.delete(sha256);
+    }
+  }
+
+  /** Makes the files of one content: copies of it, and at last the content itself. */
+  async #place(root: string, sha256: string, files: readonly FileEntry[]): Promise<void> {
+    const blob = this.#here.get(sha256)!;
+    for (const [index, { path: name, mode, mtime_ms }] of files.entries()) {
+      const path = join(root, name);
+      if (index < files.length - 1) {
+        await copyFile(blob, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      } else {
+        this.#here.delete(sha256);
+        await rename(blob, path);
+      }
+      await chmod(path, mode);
+      if (mtime_ms !== undefined) await utimes(path, new Date(), new Date(mtime_ms));
     }
   }
 
@@ -370,9 +390,41 @@ function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Where two names are one, as on many a Mac, the second would silently take the first one's place. */
-async function refuseTaken(path: string): Promise<void> {
-  if (await exists(path)) throw Object.assign(new Error("the name is taken"), { code: "EEXIST", path });
+/** A content's bytes, while they are no more than it can have. */
+async function* withinSize(
+  chunks: AsyncIterable<Uint8Array>,
+  { size, files }: Wanted,
+): AsyncGenerator<Uint8Array> {
+  let came = 0;
+  for await (const chunk of chunks) {
+    came += chunk.length;
+    if (came > size + 1) {
+      throw new CerverError("invalid_request", `More bytes came for "${files[0]!.path}" than it has.`);
+    }
+    yield chunk;
+  }
+}
+
+async function gathered(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  for await (const chunk of chunks) parts.push(chunk);
+  return Buffer.concat(parts);
+}
+
+async function writePart(path: string, chunks: AsyncIterable<Uint8Array>, hash: Hash): Promise<void> {
+  const file = await open(
+    path,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
+    0o600,
+  );
+  try {
+    for await (const chunk of chunks) {
+      hash.update(chunk);
+      await file.writeFile(chunk);
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 function diskError(error: unknown): unknown {
