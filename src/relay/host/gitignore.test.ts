@@ -155,18 +155,40 @@ describe.skipIf(!hasGit)("git itself agrees", () => {
       const parts = path.replace(/\/$/, "").split("/");
       return parts.some((_, index) => {
         const isLast = index === parts.length - 1;
-        return ignores(patterns, parts.slice(0, index + 1).join("/") + (isLast && !path.endsWith("/") ? "" : "/"));
+        return ignores(
+          patterns,
+          parts.slice(0, index + 1).join("/") + (isLast && !path.endsWith("/") ? "" : "/"),
+        );
       });
     });
 
   test("about the table", () => {
     for (const [pattern, path] of TABLE) {
-      expect([pattern, path, gitIgnores(pattern, [path])]).toEqual([pattern, path, weIgnore(pattern, [path])]);
+      expect([pattern, path, gitIgnores(pattern, [path])]).toEqual([
+        pattern,
+        path,
+        weIgnore(pattern, [path]),
+      ]);
     }
   });
 
   test("about patterns nobody thought of", () => {
-    const piece = fc.constantFrom("a", "b", "*", "**", "?", "/", "[ab]", "[!a]", "[b-", "\\", "!", " ", "é", "]");
+    const piece = fc.constantFrom(
+      "a",
+      "b",
+      "*",
+      "**",
+      "?",
+      "/",
+      "[ab]",
+      "[!a]",
+      "[b-",
+      "\\",
+      "!",
+      " ",
+      "é",
+      "]",
+    );
     const pattern = fc.array(piece, { minLength: 1, maxLength: 7 }).map((parts) => parts.join(""));
     const paths = ["a", "ab", "b/a", "b/b/a/b", "d/é", "d/a b", "e/a/", "f/aab/b"];
     fc.assert(

@@ -135,7 +135,7 @@ class Walk {
       }
       const { mode, mtimeMs } = await file.stat();
       entry.mode = mode & 0o777;
-      entry.mtime_ms = Math.max(0, Math.floor(mtimeMs));
+      entry.mtime_ms = Math.max(0, Math.round(mtimeMs));
       entry.size = size;
       entry.sha256 = hash.digest("hex");
     } finally {
