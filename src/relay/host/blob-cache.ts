@@ -2,7 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { copyFile, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
-import { Bounded } from "../../util/each-of.js";
+import { Bounded, eachOf } from "../../util/each-of.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { chunksOf } from "./tree.js";
 
@@ -10,7 +10,7 @@ import { chunksOf } from "./tree.js";
 const MAX_CACHE_BYTES = 512 * 1024 * 1024;
 const MAX_CACHED_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_CACHED_FILES = 50_000;
-const COPIES_AT_ONCE = 4;
+const FILES_AT_ONCE = 4;
 
 /**
  * Contents of files that were carried to this machine, named by their SHA-256, so that a folder that comes again does
@@ -18,6 +18,8 @@ const COPIES_AT_ONCE = 4;
  */
 export class BlobCache {
   readonly #folder: string;
+  #index: Promise<Map<string, number>> | undefined;
+  #bytes = 0;
 
   constructor(stateDir: string) {
     this.#folder = join(stateDir, "carried");
@@ -25,61 +27,86 @@ export class BlobCache {
 
   /** Copies a content to a path where nothing is. False when it is not here, or no longer what its name says. */
   async take(sha256: string, path: string): Promise<boolean> {
+    const index = await this.#known();
+    const size = index.get(sha256);
+    if (size === undefined) return false;
     const cached = join(this.#folder, sha256);
     if (!(await copyVerified(cached, path, sha256))) {
-      await rm(cached, { force: true });
+      await this.#remove(index, sha256);
       return false;
     }
+    index.delete(sha256);
+    index.set(sha256, size);
     const now = new Date();
     await utimes(cached, now, now).catch(() => {});
     return true;
   }
 
-  /** Keeps copies of files that were verified a moment ago. A cache that cannot be written is no failure. */
+  /** Keeps copies of files that were verified a moment ago. */
   async keep(
     files: Iterable<{ sha256: string; size: number; path: string }>,
     signal: AbortSignal,
   ): Promise<void> {
-    await makePrivateFolder(this.#folder);
-    const here = new Set(await readdir(this.#folder));
+    const index = await this.#known();
+    const copying = new Bounded(FILES_AT_ONCE);
     let room = MAX_CACHE_BYTES;
-    let places = MAX_CACHED_FILES;
-    const copying = new Bounded(COPIES_AT_ONCE);
     for (const { sha256, size, path } of files) {
       if (signal.aborted) break;
-      if (here.has(sha256) || size === 0 || size > MAX_CACHED_FILE_BYTES) continue;
+      if (index.has(sha256) || size === 0 || size > MAX_CACHED_FILE_BYTES) continue;
+      // More than fits would only push out what came a moment before.
       room -= size;
-      if (room < 0 || --places < 0) break;
-      here.add(sha256);
-      await copying.add(() => this.#copy(path, sha256));
+      if (room < 0) break;
+      await copying.add(async () => {
+        if (!(await this.#copy(path, sha256))) return;
+        index.set(sha256, size);
+        this.#bytes += size;
+      });
     }
     await copying.done();
-    await this.#trim();
+    for (const sha256 of index.keys()) {
+      if (this.#bytes <= MAX_CACHE_BYTES && index.size <= MAX_CACHED_FILES) break;
+      await this.#remove(index, sha256);
+    }
   }
 
-  async #copy(path: string, sha256: string): Promise<void> {
+  /** What is here, and how large: what was used last is last. */
+  #known(): Promise<Map<string, number>> {
+    this.#index ??= this.#read();
+    return this.#index;
+  }
+
+  async #read(): Promise<Map<string, number>> {
+    await makePrivateFolder(this.#folder);
+    const found: { sha256: string; size: number; usedAt: number }[] = [];
+    await eachOf(await readdir(this.#folder), FILES_AT_ONCE, async (name) => {
+      const path = join(this.#folder, name);
+      // A copy that was cut off has another name.
+      if (!/^[0-9a-f]{64}$/.test(name)) return rm(path, { force: true });
+      const { size, mtimeMs } = await stat(path);
+      found.push({ sha256: name, size, usedAt: mtimeMs });
+      this.#bytes += size;
+    });
+    found.sort((a, b) => a.usedAt - b.usedAt);
+    return new Map(found.map(({ sha256, size }) => [sha256, size]));
+  }
+
+  async #remove(index: Map<string, number>, sha256: string): Promise<void> {
+    this.#bytes -= index.get(sha256) ?? 0;
+    index.delete(sha256);
+    await rm(join(this.#folder, sha256), { force: true });
+  }
+
+  /** False when it cannot be kept, which is no failure of anything. */
+  async #copy(path: string, sha256: string): Promise<boolean> {
     const temporary = join(this.#folder, `.${randomUUID()}`);
     try {
       // Where the file system can, a copy shares its blocks until one of both changes.
       await copyFile(path, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
       await rename(temporary, join(this.#folder, sha256));
+      return true;
     } catch {
       await rm(temporary, { force: true });
-    }
-  }
-
-  async #trim(): Promise<void> {
-    const files = [];
-    for (const name of await readdir(this.#folder)) {
-      const path = join(this.#folder, name);
-      const found = await stat(path).catch(() => undefined);
-      if (found) files.push({ path, size: found.size, usedAt: found.mtimeMs });
-    }
-    files.sort((a, b) => b.usedAt - a.usedAt);
-    let bytes = 0;
-    for (const [index, { path, size }] of files.entries()) {
-      bytes += size;
-      if (bytes > MAX_CACHE_BYTES || index >= MAX_CACHED_FILES) await rm(path, { force: true });
+      return false;
     }
   }
 }
