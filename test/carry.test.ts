@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import {
   chmod,
   lstat,
@@ -6,7 +7,6 @@ import {
   mkdtemp,
   readdir,
   readFile,
-  readlink,
   rm,
   symlink,
   utimes,
@@ -18,7 +18,6 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { type CarryEnd, type CarryOptions, carryFolder } from "../src/gateway/compute/carry.js";
-import type { SandboxRecord } from "../src/gateway/compute/contract.js";
 import { type ComputeFetch, p69Provider } from "../src/gateway/compute/providers/p69.js";
 import { CerverError } from "../src/protocol/errors.js";
 import { Channel } from "../src/tunnel/channel.js";
@@ -70,17 +69,17 @@ async function put(folder: string, files: Record<string, string | Buffer>) {
 }
 
 /** What is in a folder, by a second look that shares no code with the relay. */
-async function snapshot(folder: string, at = ""): Promise<Record<string, unknown>> {
+function snapshot(folder: string, at = ""): Record<string, unknown> {
   const found: Record<string, unknown> = {};
-  for (const name of (await readdir(join(folder, at))).sort()) {
+  for (const name of readdirSync(join(folder, at)).sort()) {
     const path = at === "" ? name : `${at}/${name}`;
-    const stat = await lstat(join(folder, path));
-    if (stat.isSymbolicLink()) found[path] = `-> ${await readlink(join(folder, path))}`;
+    const stat = lstatSync(join(folder, path));
+    if (stat.isSymbolicLink()) found[path] = `-> ${readlinkSync(join(folder, path))}`;
     else if (stat.isDirectory()) {
       found[path] = `dir ${(stat.mode & 0o7777).toString(8)}`;
-      Object.assign(found, await snapshot(folder, path));
+      Object.assign(found, snapshot(folder, path));
     } else if (stat.isFile()) {
-      const hash = createHash("sha256").update(await readFile(join(folder, path)));
+      const hash = createHash("sha256").update(readFileSync(join(folder, path)));
       found[path] = `file ${(stat.mode & 0o7777).toString(8)} ${hash.digest("hex")}`;
     } else found[path] = "other";
   }
@@ -122,7 +121,7 @@ describe("a working folder is carried", () => {
     await symlink("/etc/passwd", join(from.folder, "link out"));
     await symlink("../../nowhere", join(from.folder, "src/dangling"));
     await utimes(join(from.folder, "run.sh"), new Date(), new Date("2020-02-02T02:02:02Z"));
-    const before = await snapshot(from.folder);
+    const before = snapshot(from.folder);
 
     const to = await sandbox(right);
     const progress: number[] = [];
@@ -130,8 +129,8 @@ describe("a working folder is carried", () => {
       ...plain,
       onProgress: ({ bytes_left }) => progress.push(bytes_left),
     });
-    expect(await snapshot(to.folder)).toEqual(before);
-    expect(await snapshot(from.folder)).toEqual(before);
+    expect(snapshot(to.folder)).toEqual(before);
+    expect(snapshot(from.folder)).toEqual(before);
     expect((await lstat(join(to.folder, "run.sh"))).mtime).toEqual(new Date("2020-02-02T02:02:02Z"));
     expect(report).toMatchObject({ files: 2011, left_behind: [], refused: [] });
     expect(report.bytes_total).toBeGreaterThan(100 * 1024 * 1024);
@@ -142,7 +141,7 @@ describe("a working folder is carried", () => {
     await put(from.folder, { "src/1/new": "new", "run.sh": "#!/bin/sh\necho\n" });
     const again = await carryFolder(from, to, { ...plain, replaces: report.tree_hash });
     expect(again.bytes_sent).toBe("new".length + "#!/bin/sh\necho\n".length);
-    expect(await snapshot(to.folder)).toEqual(await snapshot(from.folder));
+    expect(snapshot(to.folder)).toEqual(snapshot(from.folder));
     expect(again.tree_hash).not.toBe(report.tree_hash);
     const same = await carryFolder(from, to, plain);
     expect(same).toMatchObject({ bytes_sent: 0, tree_hash: again.tree_hash });
@@ -151,7 +150,7 @@ describe("a working folder is carried", () => {
     await right.trees.idle();
     const fresh = await sandbox(right);
     expect((await carryFolder(from, fresh, plain)).bytes_sent).toBe(0);
-    expect(await snapshot(fresh.folder)).toEqual(await snapshot(from.folder));
+    expect(snapshot(fresh.folder)).toEqual(snapshot(from.folder));
   }, 120_000);
 });
 
@@ -172,7 +171,7 @@ describe("a carrying is refused", () => {
       details: { refused: [".env", "tls/key.pem"], refused_count: 2 },
     });
     expect(refusal.message).toContain(".env, tls/key.pem");
-    expect(await snapshot(to.folder)).toEqual({});
+    expect(snapshot(to.folder)).toEqual({});
 
     // The relay itself gives nothing away of such a folder, whatever it is asked.
     const { signal } = new AbortController();
@@ -188,14 +187,14 @@ describe("a carrying is refused", () => {
 
     const report = await carryFolder(from, to, { ...plain, leaveSecrets: true });
     expect(report.refused).toEqual([".env", "tls/key.pem"]);
-    expect(Object.keys(await snapshot(to.folder))).toEqual([".gitignore", "a", "out", "out/x", "tls"]);
+    expect(Object.keys(snapshot(to.folder))).toEqual([".gitignore", "a", "out", "out/x", "tls"]);
     const bare = await sandbox(right);
     expect((await carryFolder(from, bare, { ...plain, skipIgnored: true })).left_behind).toEqual([
       { path: ".env", reason: "secret" },
       { path: "out/", reason: "ignored" },
       { path: "tls/key.pem", reason: "secret" },
     ]);
-    expect(Object.keys(await snapshot(bare.folder))).toEqual([".gitignore", "a", "tls"]);
+    expect(Object.keys(snapshot(bare.folder))).toEqual([".gitignore", "a", "tls"]);
   });
 
   test("when the other folder is not empty, whose content stays", async () => {
@@ -227,7 +226,7 @@ describe("a carrying is refused", () => {
       });
       await adapter.durable!.cancel({ computeId: "c", runId: request.run_id }, env);
     }
-    expect(await snapshot(to.folder)).toEqual({});
+    expect(snapshot(to.folder)).toEqual({});
     expect((await carryFolder(from, to, plain)).files).toBe(1);
   });
 
@@ -262,7 +261,7 @@ describe("a carrying that fails in the middle", () => {
     const from = await sandbox(left);
     for (let index = 0; index < 50; index++)
       await put(from.folder, { [`d/${index}`]: randomBytes(1024 * 1024) });
-    const before = await snapshot(from.folder);
+    const before = snapshot(from.folder);
     // The link is cut when the second pack is under way, and stays so.
     let packs = 0;
     let cut = false;
@@ -293,8 +292,8 @@ describe("a carrying that fails in the middle", () => {
     });
     expect(await failureOf(carryFolder(from, to, plain))).toMatchObject({ code: "compute_lost" });
     expect(cut).toBe(true);
-    expect(await snapshot(to.folder)).toEqual({});
-    expect(await snapshot(from.folder)).toEqual(before);
+    expect(snapshot(to.folder)).toEqual({});
+    expect(snapshot(from.folder)).toEqual(before);
     const staging = join(dirname(to.folder), "incoming");
     expect((await readdir(join(staging, "blobs"))).length).toBeGreaterThan(0);
     await third.close();
@@ -304,7 +303,7 @@ describe("a carrying that fails in the middle", () => {
     await put(staging, { "blobs/x": "x", "old/kept": "k", moving: "" });
     await put(to.folder, { half: "h" });
     third = await openCompute(home, { HOME: scratch });
-    expect(Object.keys(await snapshot(to.folder))).toEqual(["kept"]);
+    expect(Object.keys(snapshot(to.folder))).toEqual(["kept"]);
     expect(await readdir(dirname(to.folder))).not.toContain("incoming");
     await third.close();
   }, 60_000);
@@ -323,9 +322,9 @@ describe("a carrying that fails in the middle", () => {
         },
       });
       expect(await failureOf(carryFolder(from, to, plain))).toMatchObject({ message: "the caller is gone" });
-      expect(await snapshot(to.folder)).toEqual({});
+      expect(snapshot(to.folder)).toEqual({});
       expect(await readdir(dirname(to.folder))).not.toContain("incoming");
-      expect(Object.keys(await snapshot(from.folder))).toEqual(["a", "b", "b/c"]);
+      expect(Object.keys(snapshot(from.folder))).toEqual(["a", "b", "b/c"]);
     }
   });
 
@@ -345,13 +344,13 @@ describe("a carrying that fails in the middle", () => {
       const carrying = carryFolder(from, to, plain);
       if (changes === 1) {
         expect((await carrying).files).toBe(2);
-        expect(await snapshot(to.folder)).toEqual(await snapshot(from.folder));
+        expect(snapshot(to.folder)).toEqual(snapshot(from.folder));
       } else {
         expect(await failureOf(carrying)).toMatchObject({
           code: "conflict",
           details: { changed: ["moving target"] },
         });
-        expect(await snapshot(to.folder)).toEqual({});
+        expect(snapshot(to.folder)).toEqual({});
       }
     }
   });
@@ -374,7 +373,7 @@ describe("a carrying that fails in the middle", () => {
     await carryFolder(from, to, plain).catch(() => {});
     expect(sent).toHaveLength(1);
     expect(Buffer.concat(sent).includes("the outside")).toBe(false);
-    expect(Object.keys(await snapshot(to.folder))).toEqual(["d"]);
+    expect(Object.keys(snapshot(to.folder))).toEqual(["d"]);
   });
 });
 
@@ -403,7 +402,7 @@ describe("a receiver", () => {
     expect(await folder.write(to.record, "one", stream(pack), env)).toEqual({ stored: 1, wrong: 1 });
     expect(await folder.missing(to.record, "one", env)).toMatchObject({ missing: 0, changed: ["a"] });
     expect(await failureOf(folder.apply(to.record, "one", env))).toMatchObject({ code: "conflict" });
-    expect(await snapshot(to.folder)).toEqual({});
+    expect(snapshot(to.folder)).toEqual({});
   });
 
   test.each<[what: string, pack: Buffer]>([
@@ -417,7 +416,7 @@ describe("a receiver", () => {
       code: "invalid_request",
     });
     await folder.discard(to.record, "one", env);
-    expect(await snapshot(to.folder)).toEqual({});
+    expect(snapshot(to.folder)).toEqual({});
   });
 
   test("keeps one carrying from the words of another, and its end too", async () => {
@@ -428,11 +427,11 @@ describe("a receiver", () => {
     await folder.write(to.record, "one", pack, env);
     expect((await folder.apply(to.record, "one", env)).files).toBe(2);
     await folder.discard(to.record, "two", env);
-    expect(Object.keys(await snapshot(to.folder))).toEqual(["a", "b"]);
+    expect(Object.keys(snapshot(to.folder))).toEqual(["a", "b"]);
     // A change since belongs to somebody: an end that comes late does not take it away.
     await put(to.folder, { work: "w" });
     await folder.discard(to.record, "one", env);
-    expect(Object.keys(await snapshot(to.folder))).toEqual(["a", "b", "work"]);
+    expect(Object.keys(snapshot(to.folder))).toEqual(["a", "b", "work"]);
   });
 
   test("writes nothing outside for a manifest that leads out", async () => {
@@ -450,15 +449,12 @@ describe("a receiver", () => {
     };
     const entry = { path: "../../../escaped", kind: "file", mode: 420, size: 1, sha256: hash("x") };
     const manifest = stream(Buffer.from(`${JSON.stringify(head)}\n${JSON.stringify(entry)}\n`));
-    const everything = async () => {
-      await right.trees.idle();
-      return (await readdir(scratch, { recursive: true })).filter((path) => !path.includes("keeper")).sort();
-    };
-    const before = await everything();
+    const everything = () => Object.keys(snapshot(join(scratch, "right", "sandboxes")));
+    const before = everything();
     expect(
       await failureOf(to.adapter.folder!.expect(to.record, "x", { manifest, replaces: undefined }, env)),
     ).toMatchObject({ code: "invalid_request" });
-    expect(await everything()).toEqual(before);
+    expect(everything()).toEqual(before);
   });
 
   test("takes a folder of its user's own when that is empty", async () => {
@@ -473,7 +469,7 @@ describe("a receiver", () => {
       { ...to.env, accountId: "a", credentials: {} },
     );
     await carryFolder(from, { ...to, record }, plain);
-    expect(Object.keys(await snapshot(own))).toEqual(["a", "a/b"]);
+    expect(Object.keys(snapshot(own))).toEqual(["a", "a/b"]);
     await fourth.close();
   });
 
@@ -516,7 +512,7 @@ describe("through tunnels over websockets", () => {
     const to = await sandbox(right, { via: (request) => b.channel.fetch(request) });
     const report = await carryFolder(from, to, plain);
     expect(report.files).toBe(301);
-    expect(await snapshot(to.folder)).toEqual(await snapshot(from.folder));
+    expect(snapshot(to.folder)).toEqual(snapshot(from.folder));
 
     let cutting = false;
     const next = await sandbox(right, {
@@ -532,7 +528,7 @@ describe("through tunnels over websockets", () => {
     const failure = await failureOf(carryFolder(from, next, plain));
     expect(["compute_lost", "compute_offline"]).toContain(failure.code);
     expect(cutting).toBe(true);
-    expect(await snapshot(next.folder)).toEqual({});
+    expect(snapshot(next.folder)).toEqual({});
     a.close();
     b.close();
   }, 120_000);
