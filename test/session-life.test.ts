@@ -224,3 +224,42 @@ describe("news", () => {
     await listening;
   });
 });
+
+describe("moving a session to another machine", () => {
+  test("takes the working folder along, equal to the last byte, and refuses secrets", async () => {
+    await cerver.attachRelay({ name: "second" });
+    const computes = (await ask("GET", "/v2/computes")).body.computes;
+    const [first, second] = ["test-host", "second"].map(
+      (label) => computes.find((one: { label: string }) => one.label === label).compute_id,
+    );
+    const id = (await cerver.client.createSession({ target_compute_id: first })).session_id;
+    const tree =
+      "find . -mindepth 1 | sort | xargs -d '\\n' stat -c '%n %a %F'; find . -type f | sort | xargs sha256sum";
+    await run(
+      id,
+      "mkdir -p src/deep; head -c 300000 /dev/urandom > src/deep/data; echo '#!/bin/sh' > run.sh; chmod 755 run.sh; ln -s run.sh link; echo .env > .gitignore",
+    );
+    const before = (await run(id, tree)).body.result.stdout;
+    await run(id, "echo KEY=1 > .env");
+
+    const refused = await ask("POST", `/v2/sessions/${id}/compute`, { compute: { compute_id: second } });
+    expect(refused).toMatchObject({ status: 409, body: { error: expect.stringContaining(".env") } });
+    expect((await record(id)).computeId).toBe(first);
+    expect((await run(id, "cat .env")).body.result.stdout).toBe("KEY=1\n");
+
+    const moved = await ask("POST", `/v2/sessions/${id}/compute`, {
+      compute: { compute_id: second },
+      leave_secrets: true,
+    });
+    expect(moved).toMatchObject({
+      status: 200,
+      body: { compute_id: second, carried: { files: 3, left_behind: [expect.stringContaining(".env")] } },
+    });
+    expect((await run(id, tree)).body.result.stdout).toBe(before);
+    expect((await ask("GET", `/v2/sessions/${id}/cost`)).body.uses).toMatchObject([
+      { compute_id: first, ended_at: expect.any(String) },
+      { compute_id: second, ended_at: null },
+    ]);
+    expect((await ask("GET", "/v2/account/orphans")).body.orphans).toEqual([]);
+  });
+});

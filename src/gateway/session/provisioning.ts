@@ -109,6 +109,8 @@ export class Provisioning {
       const leftMs = Math.ceil(until - performance.now());
       if (leftMs <= 0) break;
       try {
+        const admitted = await this.#deps.memory.admit(accountId, candidate.key);
+        if (!admitted && !result.decision.named) throw leftOut(candidate);
         const made = await this.#attempt(
           order,
           candidate,
@@ -139,7 +141,7 @@ export class Provisioning {
     candidate: Candidate,
     timeoutMs: number,
   ): Promise<Pick<Provisioned, "computeId" | "sandboxId" | "provisionTimeMs">> {
-    const { costs, memory, now } = this.#deps;
+    const { costs, now } = this.#deps;
     const adapter = this.#deps.providers.get(candidate.provider as ProviderName);
     if (!adapter) throw new Error(`the router chose ${candidate.provider}, which has no adapter`);
     const computeId = candidate.compute_id ?? candidate.key;

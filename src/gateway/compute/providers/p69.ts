@@ -18,6 +18,7 @@ import type {
   ProviderAdapter,
   SandboxRecord,
 } from "../contract.js";
+import { relayFolder } from "./p69-folder.js";
 import { fromPublicRun, fromPublicRunStream, isPublicRelay } from "./public-relay.js";
 
 /** Reaches one compute: through the tunnel hub, or straight to `P69_BASE_URL`. */
@@ -101,6 +102,7 @@ export function p69Provider(fetchCompute: ComputeFetch, callCompute?: ComputeCal
     deleteSandbox: (record, env) => call(record, "DELETE", "", env),
 
     durable: durableRuns(ask, call),
+    folder: relayFolder(fetchCompute),
     ports: portForwarding(fetchCompute, (record, env) => call(record, "GET", "/ports", env)),
   };
 }
