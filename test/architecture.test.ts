@@ -42,7 +42,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^hono\b|^@hono\//, /^gateway\/(?:http\/|start\.ts)|^relay\/compute-app\.ts/],
   [/^kysely$/, /^gateway\//],
   [/^pg$|^libsql$/, /^gateway\/store\//],
-  [/^ws$/, /^tunnel\/ws-socket\.ts|^gateway\/http\/tunnel-upgrade\.ts|^relay\/connection\.ts/],
+  [/^ws$/, /^tunnel\/ws-socket\.ts|^gateway\/http\/(?:tunnel|news)-upgrade\.ts|^relay\/connection\.ts/],
   [/^@modelcontextprotocol\//, /^mcp\//],
   [/^e2b$/, /^gateway\/compute\/providers\/e2b\.ts/],
   [/^@vercel\/sandbox$/, /^gateway\/compute\/providers\/vercel\.ts/],

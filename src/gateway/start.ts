@@ -30,6 +30,7 @@ import { Sandboxes } from "./compute/sandboxes.js";
 import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
 import { isLoopback } from "./http/local-only.js";
+import { acceptNewsSockets } from "./http/news-upgrade.js";
 import { acceptPortSockets } from "./http/port-upgrade.js";
 import { previewUrl } from "./http/preview-address.js";
 import { acceptTunnels } from "./http/tunnel-upgrade.js";
@@ -148,12 +149,20 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       publicUrl: () => publicUrl,
       logger,
     });
+    const newsSockets = acceptNewsSockets(server, {
+      sessions,
+      tokens,
+      signins,
+      localAccountId: config.noAuth ? account.id : undefined,
+      logger,
+    });
     const tunnels = acceptTunnels(server, {
       hub,
       computes,
       tokens,
       software,
-      isTaken: previews.takes,
+      isTaken: (request) => previews.takes(request) || newsSockets.takes(request),
+      onStreamEvent: (computeId, event) => void sessions.tellAgentEvent(computeId, event),
       logger,
     });
     const direct = config.p69BaseUrl
@@ -188,6 +197,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
         previews.close();
+        newsSockets.close();
         tunnels.close();
         await direct?.close();
         hub.close();

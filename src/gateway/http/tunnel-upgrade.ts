@@ -21,6 +21,8 @@ export interface TunnelUpgradeDeps {
   software: string;
   /** Whether somebody else answers this upgrade. */
   isTaken?(request: IncomingMessage): boolean;
+  /** Hears what an agent on a public relay tells of its session. */
+  onStreamEvent?(computeId: string, event: { session_id: string; event: unknown }): void;
   logger: Logger;
 }
 
@@ -57,6 +59,7 @@ export function acceptTunnels(server: Server, deps: TunnelUpgradeDeps): { close(
             side: "gateway",
             logger,
             software: deps.software,
+            onStreamEvent: (event) => deps.onStreamEvent?.(computeId, event),
           });
           deps.hub.attach(computeId, channel);
           logger.info({ level }, "relay connected");

@@ -280,6 +280,16 @@ export class Sessions {
     return this.open(row?.account_id ?? "", id);
   }
 
+  /** What an agent on a public relay tells of a session: only the compute that the session has may tell of it. */
+  async tellAgentEvent(
+    computeId: string,
+    { session_id, event }: { session_id: string; event: unknown },
+  ): Promise<void> {
+    const session = await this.openSigned(session_id).catch(() => undefined);
+    if (session?.compute_id !== computeId) return;
+    this.news.tell(session, { type: "stream_event", session_id, event });
+  }
+
   #changed(session: Pick<Session, "id" | "account_id">, change: SessionChange): void {
     this.#forget(session.id);
     this.news.tell(session, { type: "session", session_id: session.id, change });
