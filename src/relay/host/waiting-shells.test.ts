@@ -2,9 +2,10 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SAME_SCRIPTS } from "../../../test/fixtures/same-scripts.js";
 import { resultOf } from "../../../test/run-result.js";
+import { Launcher } from "./launcher.js";
 import { hasMark } from "./process-table.js";
 import { adoptRun, type RunSpec, startRun } from "./run.js";
 import { IS_DASH, runsInPlace } from "./shell-in-place.js";
@@ -13,6 +14,7 @@ import { WaitingShells } from "./waiting-shells.js";
 let folder: string;
 let env: Record<string, string>;
 let shells: WaitingShells;
+let launcher: Launcher | undefined;
 const counter = { waiting: 0 };
 
 beforeAll(async () => {
@@ -20,11 +22,8 @@ beforeAll(async () => {
   await mkdir(join(folder, "work"));
   await mkdir(join(folder, "scratch"));
   env = { PATH: process.env.PATH!, HOME: folder, LANG: "C.UTF-8", PWD: join(folder, "work") };
-  shells = waitingShells();
-  shells.refill();
 });
 afterAll(async () => {
-  shells.end();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -35,6 +34,7 @@ const waitingShells = (more: Record<string, string> = {}) =>
     scratchDir: join(folder, "scratch"),
     counter,
     cgroups: undefined,
+    launcher,
   });
 
 let runs = 0;
@@ -54,7 +54,7 @@ function wake(code: string, envs: Record<string, string>) {
 }
 
 const fresh = async (code: string, envs: Record<string, string>) =>
-  resultOf(await startRun(specOf(code, envs), undefined));
+  resultOf(await startRun(specOf(code, envs), { launcher }));
 
 /** Builtins at the edges of what they take. */
 const BUILTIN_SCRIPTS = [
@@ -91,36 +91,48 @@ const BUILTIN_SCRIPTS = [
   "echo $HOME $PPID",
 ];
 
-test("a woken shell behaves like a fresh one, script by script", async () => {
-  const variables = { A: 'it\'s "quoted" $HOME `id`', B: "two\nlines\\" };
-  const scripts = [...SAME_SCRIPTS, ...BUILTIN_SCRIPTS];
-  let inPlace = 0;
-  for (const code of scripts) {
-    await expect.poll(() => shells.size, { interval: 5 }).toBeGreaterThan(0);
-    const woken = await wake(code, variables);
-    // Longer text than fits an argument beside the rest starts a shell in the ordinary way.
-    if (!woken) expect(code.length).toBeGreaterThan(30_000);
-    else expect(woken, code).toEqual(await fresh(code, variables));
-    if (runsInPlace(code, code)) inPlace++;
+describe.each(["the launcher", "the keeper"])("as a child of %s", (parent) => {
+  beforeAll(async () => {
+    launcher = parent === "the launcher" ? await Launcher.open() : undefined;
+    shells = waitingShells();
     shells.refill();
-  }
-  expect(scripts.length).toBeGreaterThan(200);
-  // Both ways to serve a script were taken.
-  if (IS_DASH) expect(inPlace).toBeGreaterThan(200);
-  expect(inPlace).toBeLessThan(scripts.length - 50);
-}, 120_000);
+  });
+  afterAll(() => {
+    shells.end();
+    launcher?.end();
+  });
 
-test("shells wait once they are asked for, and go when they are told", async () => {
-  const own = waitingShells({ CERVER_TEST_MARK: folder });
-  own.refill();
-  await expect.poll(() => own.size).toBeGreaterThan(0);
-  const { readdirSync } = await import("node:fs");
-  const marked = () =>
-    readdirSync("/proc").filter(
-      (name) => /^\d+$/.test(name) && hasMark(Number(name), `CERVER_TEST_MARK=${folder}`),
-    );
-  expect(marked()).not.toEqual([]);
-  own.end();
-  await sleep(50);
-  await expect.poll(marked).toEqual([]);
+  test("a woken shell behaves like a fresh one, script by script", async () => {
+    const variables = { A: 'it\'s "quoted" $HOME `id`', B: "two\nlines\\" };
+    const scripts = [...SAME_SCRIPTS, ...BUILTIN_SCRIPTS];
+    let inPlace = 0;
+    for (const code of scripts) {
+      await expect.poll(() => shells.size, { interval: 5 }).toBeGreaterThan(0);
+      const woken = await wake(code, variables);
+      // Longer text than fits an argument beside the rest starts a shell in the ordinary way.
+      if (!woken) expect(code.length).toBeGreaterThan(30_000);
+      else expect(woken, code).toEqual(await fresh(code, variables));
+      if (runsInPlace(code, code)) inPlace++;
+      shells.refill();
+    }
+    expect(scripts.length).toBeGreaterThan(200);
+    // Both ways to serve a script were taken.
+    if (IS_DASH) expect(inPlace).toBeGreaterThan(200);
+    expect(inPlace).toBeLessThan(scripts.length - 50);
+  }, 120_000);
+
+  test("shells wait once they are asked for, and go when they are told", async () => {
+    const own = waitingShells({ CERVER_TEST_MARK: folder });
+    own.refill();
+    await expect.poll(() => own.size).toBeGreaterThan(0);
+    const { readdirSync } = await import("node:fs");
+    const marked = () =>
+      readdirSync("/proc").filter(
+        (name) => /^\d+$/.test(name) && hasMark(Number(name), `CERVER_TEST_MARK=${folder}`),
+      );
+    expect(marked()).not.toEqual([]);
+    own.end();
+    await sleep(50);
+    await expect.poll(marked).toEqual([]);
+  });
 });
