@@ -46,7 +46,8 @@ export class Launcher {
   #process: ChildProcess | undefined;
   #link: Duplex | undefined;
   #isReady = false;
-  #onReady: () => void = () => {};
+  /** Told whether it got ready, or died before. */
+  #onReady: (isReady: boolean) => void = () => {};
   #said = "";
   #lastId = 0;
   #deaths = 0;
@@ -75,9 +76,10 @@ export class Launcher {
 
   /** Whether a process gets what it is fed, and its output and its wait status come back. */
   async #works(): Promise<boolean> {
-    await new Promise<void>((resolve) => {
+    const isReady = await new Promise<boolean>((resolve) => {
       this.#onReady = resolve;
     });
+    if (!isReady) return false;
     const args = ["-c", 'read line; echo "$line"; kill -9 $$'];
     const shell = await this.start({ file: "/bin/sh", args, cwd: "/", env: {}, stdin: true });
     shell.feed("works\n");
@@ -137,8 +139,6 @@ export class Launcher {
     // What it said before it died has been heard by then.
     link.once("close", () => this.#lost());
     link.once("end", () => child.kill("SIGKILL"));
-    child.unref();
-    (link as Duplex & { unref(): void }).unref();
   }
 
   #send(verb: "S" | "H" | "K", text: string): void {
@@ -165,7 +165,7 @@ export class Launcher {
 
   #ready(): void {
     this.#isReady = true;
-    this.#onReady();
+    this.#onReady(true);
   }
 
   #started(id: number, [pid, ...descriptors]: number[]): void {
@@ -217,6 +217,7 @@ export class Launcher {
 
   #lost(): void {
     this.#isReady = false;
+    this.#onReady(false);
     this.#link = undefined;
     for (const process of this.#running.values()) process.lose();
     this.#running.clear();
