@@ -48,7 +48,7 @@ sub say_to_keeper { syswrite $keeper, "@_\n" }
 sub take_orders {
   # 0x40 is MSG_DONTWAIT.
   while (defined recv $keeper, my $piece, 65536, 0x40) {
-    exit 0 if $piece eq "";
+    leave() if $piece eq "";
     $orders .= $piece;
   }
   while (length $orders >= 4) {
@@ -61,6 +61,12 @@ sub take_orders {
     elsif ($verb eq "H") { delete $pipes_of{$order} }
     elsif ($verb eq "K") { kill "KILL", $pid_of{$order} if $pid_of{$order} }
   }
+}
+
+# Without the keeper nobody hears what its processes say, nor how they end.
+sub leave {
+  kill "KILL", map { ($_, -$_) } values %pid_of;
+  exit 0;
 }
 
 sub start {

@@ -1,9 +1,10 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { childrenOf, isAlive, launcherOf } from "../../../test/launcher-pid.js";
 import { resultOf } from "../../../test/run-result.js";
 import { Launcher } from "./launcher.js";
 import { hasMark } from "./process-table.js";
@@ -44,27 +45,6 @@ function specOf(code: string, more: Partial<RunSpec> = {}): RunSpec {
 const run = async (code: string, more: Partial<RunSpec> = {}) =>
   resultOf(await startRun(specOf(code, more), { launcher }));
 
-const childrenOf = (ppid: number) =>
-  readdirSync("/proc").filter((name) => /^\d+$/.test(name) && statOf(name)?.[1] === String(ppid));
-
-function statOf(pid: string): string[] | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, "latin1")
-      .replace(/^.*\) /s, "")
-      .split(" ");
-  } catch {
-    return undefined;
-  }
-}
-
-function launcherPid(): number {
-  const found = childrenOf(process.pid).filter((pid) =>
-    readFileSync(`/proc/${pid}/cmdline`, "latin1").startsWith("cerver-launcher"),
-  );
-  expect(found).toHaveLength(1);
-  return Number(found[0]);
-}
-
 test("every exit code is told as it is", async () => {
   const codes = Array.from({ length: 256 }, (_, code) => code);
   const told = await Promise.all(codes.map((code) => run(`exit ${code}`)));
@@ -95,7 +75,7 @@ test("every signal is told as it is, those without a name too", async () => {
 
 test("a process is what a child of the keeper is", async () => {
   const code = [
-    "pwd; umask; ulimit -a; grep -E '^(Sig|Shd|NoNewPrivs|Groups|Uid)' /proc/self/status",
+    "pwd; umask; ulimit -a; grep -E '^(Sig[PBIC]|ShdPnd|NoNewPrivs|Groups|Uid)' /proc/self/status",
     "cut -d' ' -f5-6 /proc/$$/stat | grep -q \"^$$ $$\" && echo leads; ls /proc/self/fd; tr '\\0' '\\n' < /proc/$$/environ",
     "readlink /proc/$$/fd/0; cat /proc/$$/oom_score_adj; cut -d' ' -f18,19 /proc/self/stat; tr '\\0' ' ' < /proc/$$/cmdline",
   ].join("\n");
@@ -146,7 +126,7 @@ test("input and output go through whole", async () => {
 });
 
 test("many at once are told apart", async () => {
-  const pid = launcherPid();
+  const pid = launcherOf(process.pid);
   const descriptors = () => readdirSync(`/proc/${pid}/fd`);
   const before = descriptors();
   const told = await Promise.all(
@@ -171,14 +151,14 @@ test("when the launcher is killed its runs are lost, and nothing of them survive
   );
   await sleep(100);
   // Ordered, and not answered: nobody knows whether it ran.
-  process.kill(launcherPid(), "SIGSTOP");
+  process.kill(launcherOf(process.pid), "SIGSTOP");
   const pending = startRun(specOf("sleep 60"), { launcher });
-  process.kill(launcherPid(), "SIGKILL");
+  process.kill(launcherOf(process.pid), "SIGKILL");
   const told = await Promise.all([...started, await pending].map(resultOf));
   for (const one of told) expect(one).toMatchObject({ status: "lost", exitCode: null, signal: null });
   expect(told[3]!.stdout).toBe("out\n");
   for (const { id, pid } of started) {
-    expect(existsSync(`/proc/${pid}`) && statOf(String(pid))?.[0] !== "Z").toBe(false);
+    expect(isAlive(pid!)).toBe(false);
     expect(
       readdirSync("/proc").filter((name) => /^\d+$/.test(name) && hasMark(Number(name), `${RUN_MARK}=${id}`)),
     ).toEqual([]);
@@ -193,10 +173,14 @@ test("when the launcher is killed its runs are lost, and nothing of them survive
   expect(await run("echo again; exit 3")).toMatchObject({ stdout: "again\n", exitCode: 3 });
 }, 20_000);
 
-test("the launcher goes with whoever started it", async () => {
-  const pid = launcherPid();
+test("the launcher goes with whoever started it, and so does what it started", async () => {
+  const pid = launcherOf(process.pid);
+  const loop = await startRun(specOf("trap '' TERM HUP; while :; do :; done"), { launcher });
+  const tree = await startRun(specOf("sleep 60 & sleep 61; true"), { launcher });
+  await expect.poll(() => childrenOf(tree.pid!).length).toBe(2);
+  const pids = [pid, loop.pid, tree.pid, ...childrenOf(tree.pid!)];
   launcher.end();
-  await expect.poll(() => existsSync(`/proc/${pid}`)).toBe(false);
+  await expect.poll(() => pids.filter((one) => isAlive(one!))).toEqual([]);
 });
 
 test("there is none where it does not work", async () => {

@@ -10,6 +10,8 @@ import type { StartedProcess } from "./started-process.js";
 const PERL = "/usr/bin/perl";
 /** One that does not get ready by then does not work here. */
 const READY_MS = 2_000;
+/** One that was told to go has gone by then. */
+const LEAVE_MS = 1_000;
 /** After one has died, the next is started so much later, and twice that after each further death. */
 const RESTART_MS = 1_000;
 const MAX_RESTART_MS = 60_000;
@@ -92,12 +94,7 @@ export class Launcher {
 
   /** Whether it can start this process now. */
   takes({ file, args, cwd, env }: ProcessOrder): boolean {
-    const isText = (one: string) => !one.includes("\0");
-    return (
-      this.#isReady &&
-      [file, cwd, ...args].every(isText) &&
-      Object.entries(env).every(([name, value]) => isText(name) && isText(value))
-    );
+    return this.#isReady && [file, cwd, ...args, ...pairs(env)].every((text) => !text.includes("\0"));
   }
 
   /**
@@ -106,17 +103,16 @@ export class Launcher {
    */
   start({ file, args, cwd, env, stdin }: ProcessOrder): Promise<StartedProcess> {
     const id = ++this.#lastId;
-    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    this.#send("S", [id, stdin ? 1 : 0, cwd, file, args.length, ...args, ...variables].join("\0"));
+    this.#send("S", [id, stdin ? 1 : 0, cwd, file, args.length, ...args, ...pairs(env)].join("\0"));
     return new Promise((resolve, reject) => this.#starting.set(id, { resolve, reject }));
   }
 
-  /** Ends it. What it has started is orphaned. */
+  /** Ends it, and what it has started. It does the same when it finds that this process has died. */
   end(): void {
     this.#ended = true;
     clearTimeout(this.#restart);
     this.#link?.destroy();
-    this.#process?.kill("SIGKILL");
+    setTimeout(() => this.#process?.kill("SIGKILL"), LEAVE_MS).unref();
   }
 
   #start(): void {
@@ -231,4 +227,9 @@ export class Launcher {
     const pauseMs = Math.min(RESTART_MS * 2 ** this.#deaths++, MAX_RESTART_MS);
     this.#restart = setTimeout(() => this.#start(), pauseMs).unref();
   }
+}
+
+/** What a process finds in its environment. As with `spawn`, one without a value is left out. */
+function pairs(env: Record<string, string | undefined>): string[] {
+  return Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : `${name}=${value}`));
 }
