@@ -28,6 +28,7 @@ signal_input($keeper, O_RDWR);
 # By id: its process, and the keeper's ends of its pipes. By process: its id, and what will tell whether it became its program.
 my (%pid_of, %pipes_of, %id_of, %news_of);
 my $orders = "";
+my $environment = "";
 
 say_to_keeper("ready");
 for (;;) {
@@ -71,6 +72,9 @@ sub leave {
 
 sub start {
   my ($id, $is_fed, $rest) = @_;
+  my ($cwd, $file, $count, @rest) = split /\0/, $rest, -1;
+  my @arguments = splice @rest, 0, $count;
+  set_environment(@rest);
   my ($its_in, $in, $out, $its_out, $err, $its_err, $news, $tell);
   my $pid;
   if ((!$is_fed || pipe $its_in, $in) && pipe($out, $its_out) && pipe($err, $its_err) && pipe($news, $tell)) {
@@ -79,28 +83,33 @@ sub start {
   }
   return say_to_keeper("failed", $id, $! + 0) unless defined $pid;
   if ($pid == 0) {
-    become($its_in, $its_out, $its_err, $rest);
+    become($its_in, $its_out, $its_err, $cwd, $file, @arguments);
     syswrite $tell, $! + 0;
     POSIX::_exit(127);
   }
   ($pid_of{$id}, $pipes_of{$id}, $id_of{$pid}, $news_of{$pid}) = ($pid, [$in, $out, $err], $id, $news);
 }
 
+# What the next child inherits. In the child each page that is written costs a fault, and most have the same as the last.
+sub set_environment {
+  my $wanted = join "\0", @_;
+  return if $wanted eq $environment;
+  $environment = $wanted;
+  %ENV = ();
+  for (@_) {
+    my ($name, $value) = split /=/, $_, 2;
+    $ENV{$name} = $value;
+  }
+}
+
 # Like a child of the keeper: leads a session, has three descriptors, and no signal is blocked.
 sub become {
-  my ($in, $out, $err, $rest) = @_;
-  my ($cwd, $file, $count, @rest) = split /\0/, $rest, -1;
-  my @arguments = splice @rest, 0, $count;
+  my ($in, $out, $err, $cwd, $file, @arguments) = @_;
   POSIX::setsid();
   POSIX::dup2(fileno $in, 0) or return if $in;
   POSIX::dup2(fileno $out, 1) or return;
   POSIX::dup2(fileno $err, 2) or return;
   chdir $cwd or return;
-  %ENV = ();
-  for (@rest) {
-    my ($name, $value) = split /=/, $_, 2;
-    $ENV{$name} = $value;
-  }
   POSIX::sigprocmask(POSIX::SIG_SETMASK(), $no_signals) or return;
   exec { $file } $file, @arguments;
 }

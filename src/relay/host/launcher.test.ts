@@ -23,7 +23,7 @@ beforeEach(async (context) => {
   expect(launcher).toBeDefined();
 });
 afterEach(async () => {
-  launcher?.end();
+  await launcher?.end();
   if (folder) await rm(folder, { recursive: true, force: true });
 });
 
@@ -179,7 +179,7 @@ test("the launcher goes with whoever started it, and so does what it started", a
   const tree = await startRun(specOf("sleep 60 & sleep 61; true"), { launcher });
   await expect.poll(() => childrenOf(tree.pid!).length).toBe(2);
   const pids = [pid, loop.pid, tree.pid, ...childrenOf(tree.pid!)];
-  launcher.end();
+  await launcher.end();
   await expect.poll(() => pids.filter((one) => isAlive(one!))).toEqual([]);
 });
 

@@ -46,6 +46,7 @@ export class Launcher {
   readonly #running = new Map<number, LaunchedProcess>();
   readonly #perl: string;
   #process: ChildProcess | undefined;
+  #gone: Promise<void> | undefined;
   #link: Duplex | undefined;
   #isReady = false;
   /** Told whether it got ready, or died before. */
@@ -72,7 +73,7 @@ export class Launcher {
     const works = await Promise.race([late, launcher.#works().catch(() => false)]);
     clearTimeout(timer);
     if (works) return launcher;
-    launcher.end();
+    await launcher.end();
     return undefined;
   }
 
@@ -107,15 +108,29 @@ export class Launcher {
     return new Promise((resolve, reject) => this.#starting.set(id, { resolve, reject }));
   }
 
-  /** Ends it, and what it has started. It does the same when it finds that this process has died. */
-  end(): void {
+  /**
+   * Ends it, and what it has started; resolves when it has gone. It does the same when it finds that this process has
+   * died.
+   */
+  async end(): Promise<void> {
     this.#ended = true;
     clearTimeout(this.#restart);
     this.#link?.destroy();
-    setTimeout(() => this.#process?.kill("SIGKILL"), LEAVE_MS).unref();
+    const timer = setTimeout(() => this.#process?.kill("SIGKILL"), LEAVE_MS);
+    await this.#gone;
+    clearTimeout(timer);
   }
 
   #start(): void {
+    try {
+      this.#spawn();
+    } catch {
+      // This process has no descriptors left, or the system no memory: perhaps later.
+      this.#lost();
+    }
+  }
+
+  #spawn(): void {
     // Without an environment nothing of it reaches Perl, nor a process that is started.
     const child = spawn(this.#perl, ["-"], {
       cwd: "/",
@@ -131,7 +146,10 @@ export class Launcher {
     link.setEncoding("latin1");
     link.on("data", (text: string) => this.#hear(text));
     link.on("error", () => {});
-    child.on("error", () => {});
+    this.#gone = new Promise((resolve) => {
+      child.once("exit", () => resolve());
+      child.on("error", () => resolve());
+    });
     // What it said before it died has been heard by then.
     link.once("close", () => this.#lost());
     link.once("end", () => child.kill("SIGKILL"));

@@ -97,9 +97,9 @@ describe.each(["the launcher", "the keeper"])("as a child of %s", (parent) => {
     shells = waitingShells();
     shells.refill();
   });
-  afterAll(() => {
+  afterAll(async () => {
     shells.end();
-    launcher?.end();
+    await launcher?.end();
   });
 
   test("a woken shell behaves like a fresh one, script by script", async () => {

@@ -45,7 +45,7 @@ describe.each(["the launcher", "the keeper"])("with runs that are children of %s
 
   afterEach(async () => {
     await keeper.endAll();
-    launcher?.end();
+    await launcher?.end();
     await rm(stateDir, { recursive: true });
   });
 

@@ -507,7 +507,7 @@ export class Keeper {
     await Promise.all(
       [...this.#finishing.values()].flatMap(({ journals }) => STREAMS.map((name) => journals[name].close())),
     );
-    this.#options.launcher?.end();
+    await this.#options.launcher?.end();
     await this.#options.cgroups?.close();
     this.#index.close();
   }
