@@ -72,7 +72,7 @@ sub leave {
 
 sub start {
   my ($id, $is_fed, $rest) = @_;
-  my ($cwd, $file, $count, @rest) = split /\0/, $rest, -1;
+  my ($cwd, $cgroup, $file, $count, @rest) = split /\0/, $rest, -1;
   my @arguments = splice @rest, 0, $count;
   set_environment(@rest);
   my ($its_in, $in, $out, $its_out, $err, $its_err, $news, $tell);
@@ -83,6 +83,7 @@ sub start {
   }
   return say_to_keeper("failed", $id, $! + 0) unless defined $pid;
   if ($pid == 0) {
+    join_cgroup($cgroup) if $cgroup ne "";
     become($its_in, $its_out, $its_err, $cwd, $file, @arguments);
     syswrite $tell, $! + 0;
     POSIX::_exit(127);
@@ -100,6 +101,14 @@ sub set_environment {
     my ($name, $value) = split /=/, $_, 2;
     $ENV{$name} = $value;
   }
+}
+
+# Whether this worked is seen by the keeper, which removes the group as well.
+sub join_cgroup {
+  my ($path) = @_;
+  mkdir $path;
+  open my $members, ">", "$path/cgroup.procs" or return;
+  syswrite $members, "0";
 }
 
 # Like a child of the keeper: leads a session, has three descriptors, and no signal is blocked.

@@ -27,6 +27,8 @@ export interface ProcessOrder {
   env: Record<string, string>;
   /** Whether its stdin is a pipe; else it is /dev/null. */
   stdin: boolean;
+  /** The folder of a control group to make for it; only the launcher does. */
+  cgroup?: string | undefined;
 }
 
 interface Starting {
@@ -102,9 +104,9 @@ export class Launcher {
    * Resolves when the process has become its program; rejects with the system's error, as `spawn` does. What the launcher was
    * starting when it died may have run or not: that resolves, and its end is not known.
    */
-  start({ file, args, cwd, env, stdin }: ProcessOrder): Promise<StartedProcess> {
+  start({ file, args, cwd, env, stdin, cgroup = "" }: ProcessOrder): Promise<StartedProcess> {
     const id = ++this.#lastId;
-    this.#send("S", [id, stdin ? 1 : 0, cwd, file, args.length, ...args, ...pairs(env)].join("\0"));
+    this.#send("S", [id, stdin ? 1 : 0, cwd, cgroup, file, args.length, ...args, ...pairs(env)].join("\0"));
     return new Promise((resolve, reject) => this.#starting.set(id, { resolve, reject }));
   }
 

@@ -1,7 +1,7 @@
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { quote } from "../../util/shell-quote.js";
-import type { Cgroup, Cgroups } from "./cgroup.js";
+import { Cgroup, type Cgroups } from "./cgroup.js";
 import type { Launcher } from "./launcher.js";
 import { runsInPlace } from "./shell-in-place.js";
 import { startProcess } from "./start-process.js";
@@ -164,14 +164,17 @@ export class WaitingShells {
 
   /** Whether one waits now, or did for a moment. */
   async #start(): Promise<boolean> {
-    const { folder, env, scratchDir, counter, launcher } = this.#options;
+    const { folder, env, scratchDir, counter, cgroups, launcher } = this.#options;
     if (/[\n\\]/.test(scratchDir)) return false;
     const inode = inodeOf(folder);
     this.#starting++;
     counter.waiting++;
     try {
       const order = { file: "/bin/sh", args: ["-s"], cwd: folder, env, stdin: true };
-      this.#wait(await startProcess(order, launcher), inode);
+      // A child of the launcher moves itself, which costs the keeper nothing.
+      const path = launcher?.takes(order) ? cgroups?.nextPath() : undefined;
+      const child = await startProcess({ ...order, cgroup: path }, launcher);
+      this.#wait(child, this.#cgroupOf(child, path), inode);
       return true;
     } catch {
       // A shell that cannot be started is not missed: the run starts one in the ordinary way.
@@ -182,9 +185,13 @@ export class WaitingShells {
     }
   }
 
-  #wait(child: StartedProcess, inode: number): void {
-    const { counter, cgroups } = this.#options;
-    const cgroup = child.pid === undefined ? undefined : cgroups?.add(child.pid);
+  #cgroupOf({ pid }: StartedProcess, path: string | undefined): Cgroup | undefined {
+    if (pid === undefined) return undefined;
+    return path === undefined ? this.#options.cgroups?.add(pid) : Cgroup.ofMember(path, pid);
+  }
+
+  #wait(child: StartedProcess, cgroup: Cgroup | undefined, inode: number): void {
+    const { counter } = this.#options;
     const shell = { child, cgroup, since: performance.now(), inode };
     if (this.#ended || child.isOver) return this.#dismiss(shell);
     void child.ended.then((end) => {
