@@ -5,11 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SAME_SCRIPTS } from "../../../test/fixtures/same-scripts.js";
 import { resultOf } from "../../../test/run-result.js";
+import { Cgroups } from "./cgroup.js";
 import { Launcher } from "./launcher.js";
 import { hasMark } from "./process-table.js";
 import { adoptRun, type RunSpec, startRun } from "./run.js";
 import { IS_DASH, runsInPlace } from "./shell-in-place.js";
-import { WaitingShells } from "./waiting-shells.js";
+import { WaitingShells, type WaitingShellsOptions } from "./waiting-shells.js";
 
 let folder: string;
 let env: Record<string, string>;
@@ -27,15 +28,15 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const waitingShells = (more: Record<string, string> = {}) =>
-  new WaitingShells({
-    folder: join(folder, "work"),
-    env: { ...env, ...more },
-    scratchDir: join(folder, "scratch"),
-    counter,
-    cgroups: undefined,
-    launcher,
-  });
+const optionsOf = (more: Record<string, string>): WaitingShellsOptions => ({
+  folder: join(folder, "work"),
+  env: { ...env, ...more },
+  scratchDir: join(folder, "scratch"),
+  counter,
+  cgroups: undefined,
+  launcher,
+});
+const waitingShells = (more: Record<string, string> = {}) => new WaitingShells(optionsOf(more));
 
 let runs = 0;
 const specOf = (code: string, envs: Record<string, string>): RunSpec => ({
@@ -120,6 +121,24 @@ describe.each(["the launcher", "the keeper"])("as a child of %s", (parent) => {
     if (IS_DASH) expect(inPlace).toBeGreaterThan(200);
     expect(inPlace).toBeLessThan(scripts.length - 50);
   }, 120_000);
+
+  test("a shell waits in a control group of its own, where the system lets us make one", async ({ skip }) => {
+    const cgroups = Cgroups.open(`cerver-test-${process.pid}`);
+    if (!cgroups) return skip();
+    const own = new WaitingShells({ ...optionsOf({}), cgroups });
+    own.refill();
+    await expect.poll(() => own.size).toBeGreaterThan(0);
+    await sleep(50);
+    const woken = own.wake("run_placed", "sleep 60 & exec sleep 61", {})!;
+    expect(woken.cgroup?.isPlaced).toBe(true);
+    await expect.poll(() => woken.cgroup?.members()).toHaveLength(2);
+    expect(woken.cgroup?.members()).toContain(woken.child.pid);
+    woken.cgroup?.kill();
+    expect(await woken.child.ended).toEqual({ exitCode: 137, signal: "SIGKILL" });
+    woken.cgroup?.remove();
+    own.end();
+    await cgroups.close();
+  });
 
   test("shells wait once they are asked for, and go when they are told", async () => {
     const own = waitingShells({ CERVER_TEST_MARK: folder });
