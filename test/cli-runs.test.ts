@@ -185,7 +185,9 @@ describe("a gateway that is started again", () => {
       const logs = home.start(["logs", "-f", background]);
       await Promise.all([foreground.prints(/^5$/m), logs.prints(/^5$/m)]);
       await startGatewayAgain(signal);
-      await client.run(session, { code: `touch go-${signal}` });
+      // The relay comes back a moment later.
+      const letGo = () => client.run(session, { code: `touch go-${signal}` }).then(() => "gone on", String);
+      await expect.poll(letGo, { timeout: 20_000 }).toBe("gone on");
       for (const started of [foreground, logs]) {
         expect(await started.exited).toEqual({ code: 9, signal: null });
         expect(lines(started.stdout())).toEqual(upTo40());
