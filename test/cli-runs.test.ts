@@ -195,7 +195,7 @@ describe("a gateway that is started again", () => {
         expect(said.filter((line) => line.startsWith("cerver: ")).length).toBe(1);
         expect(said.filter((line) => !line.startsWith("cerver: "))).toEqual(upTo40("e"));
       }
-      const { runs } = await client.runs(session, { limit: 2 });
+      const { runs } = await client.runs(session, { limit: 2, status: "failed" });
       expect(runs).toMatchObject([
         { status: "failed", exit_code: 9 },
         { status: "failed", exit_code: 9 },
