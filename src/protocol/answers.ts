@@ -102,6 +102,7 @@ export const SandboxDeleted = z
     sandbox_id: z.string(),
     provider: z.string(),
     status: z.literal("terminated"),
+    remote_sandbox_id: z.string().optional().describe("The same, as a relay calls it."),
   })
   .meta({ id: "SandboxDeleted" });
 export type SandboxDeleted = z.infer<typeof SandboxDeleted>;
