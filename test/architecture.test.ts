@@ -133,6 +133,13 @@ describe("what is not there", () => {
     expect(using(/process\.env\b/, /^cli\/|config\.ts$/)).toEqual([]);
   });
 
+  test("the description of the API is loaded when it is asked for, not when a gateway starts", () => {
+    const at = (file: string) => file.startsWith("gateway/http/openapi/");
+    const loads = inside.filter((one) => at(target(one)) && !at(one.from) && !one.typeOnly);
+    expect(loads.length).toBeGreaterThan(0);
+    expect(loads.filter(({ dynamic }) => !dynamic)).toEqual([]);
+  });
+
   test("the client needs nothing of Node, so that pages have it too", () => {
     const reached = new Set<string>();
     const visit = (file: string) => {

@@ -66,7 +66,7 @@ export function documentErrors(document: ApiDocument): string[] {
       ids.add(operation.operationId);
       const tags = document.tags.map(({ name }) => name);
       for (const tag of operation.tags) if (!tags.includes(tag)) errors.push(`${at}: no tag ${tag}`);
-      for (const requirement of operation.security ?? [])
+      for (const requirement of operation.security)
         for (const scheme of Object.keys(requirement))
           if (!lookUp(document, `#/components/securitySchemes/${scheme}`))
             errors.push(`${at}: no scheme ${scheme}`);

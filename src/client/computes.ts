@@ -1,4 +1,3 @@
-import { ComputeRemoved } from "../protocol/answers.js";
 import { Compute, ComputeList, RegisteredCompute as Registered } from "../protocol/computes.js";
 import { at, type GatewayHttp } from "./http.js";
 import type * as wire from "./wire.js";
@@ -29,7 +28,7 @@ export function computeCalls(http: GatewayHttp): ComputeCalls {
       await http.raw("POST", at`/v2/computes/${id}/heartbeat`, { body, signal });
     },
     async deleteCompute(id) {
-      await http.json("DELETE", at`/v2/computes/${id}`, ComputeRemoved);
+      await http.raw("DELETE", at`/v2/computes/${id}`);
     },
   };
 }

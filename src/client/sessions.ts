@@ -54,7 +54,7 @@ export interface SessionCalls {
     labels?: Record<string, string>,
   ): Promise<wire.SessionPatched>;
   /** Ends a session; its transcript stays. */
-  closeSession(id: string): Promise<wire.SessionClosed>;
+  closeSession(id: string): Promise<void>;
   /** Ends a session and removes its record, for good. Takes the scope admin. */
   purgeSession(id: string): Promise<wire.SessionClosed>;
   transcript(id: string, query?: TranscriptQuery): Promise<wire.TranscriptPage>;
@@ -83,7 +83,10 @@ export function sessionCalls(http: GatewayHttp): SessionCalls {
       http.json("PATCH", at`/v2/sessions/${id}`, SessionPatched, {
         body: { metadata, ...(labels && { labels }) },
       }),
-    closeSession: (id) => http.json("POST", at`/v2/sessions/${id}/close`, SessionClosed),
+    // Gateways of others say it in other words.
+    async closeSession(id) {
+      await http.raw("POST", at`/v2/sessions/${id}/close`);
+    },
     purgeSession: (id) =>
       http.json("DELETE", at`/v2/sessions/${id}`, SessionClosed, { query: { purge: "1" } }),
     transcript: (id, query = {}) =>

@@ -28,7 +28,7 @@ export interface DocumentedOperation {
   tags: string[];
   summary: string;
   description?: string;
-  security?: Record<string, string[]>[];
+  security: Record<string, string[]>[];
   parameters?: JsonSchema[];
   requestBody?: JsonSchema;
   responses: Record<string, DocumentedResponse | { $ref: string }>;
@@ -92,7 +92,7 @@ export function apiDocument(version: string): ApiDocument {
 }
 
 function documented(operation: Operation, tag: string, components: Components): DocumentedOperation {
-  const { id, summary, description, scope, body } = operation;
+  const { id, summary, description, body } = operation;
   const needs = scopesOf(operation);
   const about = [description, needs && `Scope: ${needs.join(" or ")}.`].filter(Boolean).join("\n\n");
   const parameters = parametersOf(operation, components);
@@ -101,7 +101,7 @@ function documented(operation: Operation, tag: string, components: Components): 
     tags: [tag],
     summary,
     ...(about && { description: about }),
-    ...(scope === "none" ? { security: [] } : { security: [{ token: [] }, { page: [] }] }),
+    security: securityOf(operation),
     ...(parameters.length > 0 && { parameters }),
     ...(body && { requestBody: bodyOf(body, components) }),
     responses: {
@@ -111,6 +111,14 @@ function documented(operation: Operation, tag: string, components: Components): 
       ...failuresOf(operation, components),
     },
   };
+}
+
+/** Ways in, one of which is enough; the scopes of a token are its roles (OpenAPI 3.1, section 4.8.30). */
+function securityOf(operation: Operation): Record<string, string[]>[] {
+  if (operation.scope === "none") return [];
+  const tokens = scopesOf(operation)?.map((scope) => ({ token: [scope] })) ?? [{ token: [] }];
+  // A relay's link is no business of a page.
+  return 101 in operation.answers ? tokens : [...tokens, { page: [] }];
 }
 
 function scopesOf({ scope }: Operation): readonly string[] | undefined {

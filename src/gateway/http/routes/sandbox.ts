@@ -31,19 +31,35 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
     )
     .post("/:id/run", run, json(SandboxRunRequest), async (c) => {
       const at = await reach(c);
-      return answer(c, await at.adapter.runSandbox(at.record, ordered(c.req.valid("json")), at.env), at.record.provider);
+      return answer(
+        c,
+        await at.adapter.runSandbox(at.record, ordered(c.req.valid("json")), at.env),
+        at.record.provider,
+      );
     })
     .post("/:id/run/stream", run, json(SandboxRunRequest), async (c) => {
       const at = await reach(c);
-      return answer(c, await at.adapter.runSandboxStream(at.record, ordered(c.req.valid("json")), at.env), at.record.provider);
+      return answer(
+        c,
+        await at.adapter.runSandboxStream(at.record, ordered(c.req.valid("json")), at.env),
+        at.record.provider,
+      );
     })
     .post("/:id/install", run, json(InstallRequest), async (c) => {
       const at = await reach(c);
-      return answer(c, await at.adapter.installPackage(at.record, c.req.valid("json"), at.env), at.record.provider);
+      return answer(
+        c,
+        await at.adapter.installPackage(at.record, c.req.valid("json"), at.env),
+        at.record.provider,
+      );
     })
     .put("/:id/files", run, json(WriteFileRequest), async (c) => {
       const at = await reach(c);
-      return answer(c, await at.adapter.writeFile(at.record, c.req.valid("json"), at.env), at.record.provider);
+      return answer(
+        c,
+        await at.adapter.writeFile(at.record, c.req.valid("json"), at.env),
+        at.record.provider,
+      );
     })
     .get("/:id/files", read, query(FileQuery), async (c) => {
       const at = await reach(c);

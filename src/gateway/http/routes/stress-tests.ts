@@ -21,8 +21,7 @@ export function stressTestRoutes({ stressTests }: { stressTests: StressTests }) 
     .post("/", run, json(StressTestRequest), async (c) => {
       const { accountId } = c.var.principal;
       const report = await stressTests.begin(accountId, c.req.valid("json"));
-      if (/text\/event-stream/i.test(c.req.header("accept") ?? ""))
-        return stream(c, report.stress_test_id);
+      if (/text\/event-stream/i.test(c.req.header("accept") ?? "")) return stream(c, report.stress_test_id);
       return c.json(report, report.status === "running" ? 202 : 200);
     })
     .get("/", read, async (c) => c.json(await stressTests.list(c.var.principal.accountId)))
