@@ -2,6 +2,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { type BuildOptions, build, type Metafile } from "esbuild";
+import { buildClient } from "./build-client.js";
 
 const root = join(import.meta.dirname, "..");
 const staging = join(root, `dist.${process.pid}`);
@@ -45,6 +46,7 @@ refuseHeavyStart(
   /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//,
 );
 refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);
+await buildClient(root, join(staging, "client"));
 await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(metafile!));
 await rm(dist, { recursive: true, force: true });
 await rename(staging, dist);

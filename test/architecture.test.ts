@@ -136,6 +136,28 @@ describe("what is not there", () => {
     expect(using(/process\.env\b/, allowed)).toEqual([]);
   });
 
+  test("the description of the API is loaded when it is asked for, not when a gateway starts", () => {
+    const at = (file: string) => file.startsWith("gateway/http/openapi/");
+    const loads = inside.filter((one) => at(target(one)) && !at(one.from) && !one.typeOnly);
+    expect(loads.length).toBeGreaterThan(0);
+    expect(loads.filter(({ dynamic }) => !dynamic)).toEqual([]);
+  });
+
+  test("the client needs nothing of Node, so that pages have it too", () => {
+    const reached = new Set<string>();
+    const visit = (file: string) => {
+      if (reached.has(file)) return;
+      reached.add(file);
+      for (const one of inside) if (one.from === file && !one.typeOnly) visit(target(one));
+    };
+    visit("client/index.ts");
+    expect(reached.size).toBeGreaterThan(25);
+    expect(
+      outside.filter(({ from }) => reached.has(from)).filter(({ specifier }) => specifier !== "zod"),
+    ).toEqual([]);
+    expect(using(/\bBuffer\b|\bprocess\./, /^$/).filter((file) => reached.has(file))).toEqual([]);
+  });
+
   test("nothing writes to the console", () => {
     expect(using(/^\s*console\.\w+\(/m, /^$/)).toEqual([]);
   });

@@ -7,6 +7,7 @@ import { computesCommand } from "./commands/computes.js";
 import { exportCommand } from "./commands/export.js";
 import { gatewayCommand } from "./commands/gateway.js";
 import { killCommand } from "./commands/kill.js";
+import { limitsCommand } from "./commands/limits.js";
 import { loginCommand, logoutCommand, whoamiCommand } from "./commands/login.js";
 import { attachCommand, logsCommand } from "./commands/logs.js";
 import { mcpCommand } from "./commands/mcp.js";
@@ -14,11 +15,15 @@ import { peekCommand } from "./commands/peek.js";
 import { portCommand } from "./commands/port.js";
 import { providerCommand } from "./commands/provider.js";
 import { relayCommand } from "./commands/relay.js";
+import { moveCommand, pauseCommand, resumeCommand } from "./commands/rest.js";
+import { routeCommand } from "./commands/route.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
 import { sessionsCommand } from "./commands/sessions.js";
 import { signinLinkCommand } from "./commands/signin-link.js";
+import { stressTestCommand } from "./commands/stress-test.js";
 import { upCommand } from "./commands/up.js";
+import { whyCommand } from "./commands/why.js";
 import { type CliContext, cliContext } from "./context.js";
 import { EXIT } from "./exit-codes.js";
 
@@ -69,11 +74,18 @@ export function createProgram(context: CliContext): Command {
     sessionsCommand,
     peekCommand,
     exportCommand,
+    pauseCommand,
+    resumeCommand,
+    moveCommand,
+    whyCommand,
     portCommand,
     computesCommand,
     gatewayCommand,
     relayCommand,
     providerCommand,
+    routeCommand,
+    stressTestCommand,
+    limitsCommand,
     mcpCommand,
     loginCommand,
     logoutCommand,

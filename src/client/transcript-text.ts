@@ -1,6 +1,5 @@
-import type { SessionRecord } from "../protocol/sessions.js";
-import type { TranscriptEntry } from "../protocol/transcript.js";
 import type { GatewayClient } from "./gateway-client.js";
+import type { SessionRecord, TranscriptEntry } from "./wire.js";
 
 export type TranscriptFormat = "text" | "markdown" | "jsonl";
 

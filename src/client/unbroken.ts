@@ -1,7 +1,8 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { CerverError } from "../protocol/errors.js";
 import type { RunEvent } from "../protocol/runs.js";
 import { Backoff } from "../util/backoff.js";
+import { sleep } from "../util/sleep.js";
+import { StreamBroke } from "./failures.js";
 
 const FIRST_WAIT_MS = 200;
 const MAX_WAIT_MS = 2_000;
@@ -63,7 +64,7 @@ export async function* unbroken(options: UnbrokenOptions): AsyncGenerator<RunEve
       brokeAt ??= performance.now();
       const wait = backoff.next();
       if (performance.now() + wait - brokeAt > patienceMs) throw error;
-      await sleep(wait, undefined, { signal });
+      await sleep(wait, signal);
     }
   }
 }
@@ -72,11 +73,14 @@ function advance(at: RunPosition, event: RunEvent): void {
   if (event.type === "start") at.runId = event.run_id;
   else if (event.type === "gap") at[event.stream] = event.offset + event.bytes;
   else if (event.type === "stdout" || event.type === "stderr")
-    at[event.type] = event.offset + Buffer.byteLength(event.data, event.encoding ?? "utf8");
+    at[event.type] = event.offset + byteLength(event.data, event.encoding);
 }
 
-/** The connection ended before the run did: nobody knows yet how it ends. */
-export class StreamBroke extends CerverError {}
+/** How many bytes a piece of output is. */
+function byteLength(data: string, encoding: "base64" | undefined): number {
+  if (encoding === undefined) return new TextEncoder().encode(data).byteLength;
+  return (data.length / 4) * 3 - (data.endsWith("==") ? 2 : data.endsWith("=") ? 1 : 0);
+}
 
 /** What a gateway that is away, or that has just come back without its machine, looks like from here. */
 function isBreak(error: unknown): error is CerverError {

@@ -19,6 +19,9 @@ export const CreatedKey = z.looseObject({
   label: z.string().nullable().optional(),
   scopes: z.array(z.string()).optional(),
   expires_at: z.string().nullable().optional(),
+  project_id: z.string().nullable().optional(),
+  project_slug: z.string().nullable().optional(),
+  kind: z.string().optional(),
 });
 export type CreatedKey = z.infer<typeof CreatedKey>;
 
@@ -32,6 +35,9 @@ export const KeyList = z.looseObject({
       created_at: z.string(),
       last_used_at: z.string().nullable(),
       expires_at: z.string().nullable().optional(),
+      project_id: z.string().nullable().optional(),
+      project_slug: z.string().nullable().optional(),
+      project_name: z.string().nullable().optional(),
     }),
   ),
 });

@@ -9,23 +9,27 @@ export const MAX_LINK_SECONDS = 7 * 24 * 3_600;
 export const PortNumber = z.coerce.number().int().min(1).max(65_535);
 
 /** Body of `POST /v2/sessions/:id/ports/:port/link`. */
-export const PortLinkRequest = z.strictObject({
-  expires_in: z
-    .number()
-    .int()
-    .min(1)
-    .max(MAX_LINK_SECONDS)
-    .default(DEFAULT_LINK_SECONDS)
-    .describe("Seconds until the link stops working."),
-});
+export const PortLinkRequest = z
+  .strictObject({
+    expires_in: z
+      .number()
+      .int()
+      .min(1)
+      .max(MAX_LINK_SECONDS)
+      .default(DEFAULT_LINK_SECONDS)
+      .describe("Seconds until the link stops working."),
+  })
+  .meta({ id: "PortLinkRequest" });
 export type PortLinkRequest = z.infer<typeof PortLinkRequest>;
 
 /** Its answer. `expires_at` is null where a vendor serves the port under an address of its own. */
-export const PortLink = z.looseObject({
-  url: z.string(),
-  expires_at: z.string().nullable(),
-  port: z.number().int(),
-});
+export const PortLink = z
+  .looseObject({
+    url: z.string(),
+    expires_at: z.string().nullable(),
+    port: z.number().int(),
+  })
+  .meta({ id: "PortLink" });
 export type PortLink = z.infer<typeof PortLink>;
 
 /** One TCP port that a process of the session listens on. */
@@ -38,7 +42,7 @@ export const ListeningPort = z.looseObject({
 export type ListeningPort = z.infer<typeof ListeningPort>;
 
 /** Answer of `GET /v2/sessions/:id/ports`, and of the relay's list. */
-export const PortList = z.looseObject({ ports: z.array(ListeningPort) });
+export const PortList = z.looseObject({ ports: z.array(ListeningPort) }).meta({ id: "PortList" });
 export type PortList = z.infer<typeof PortList>;
 
 /**

@@ -76,6 +76,7 @@ export const ProfileView = z
       }).nullable(),
     }),
     uptime_percent: z.number().nullable(),
+    credentials: z.array(z.string()).describe("The names of the credentials that enabling it takes."),
     how_to_enable: z.array(z.string()).describe("Commands to paste."),
   })
   .meta({ id: "ProfileView" });

@@ -138,13 +138,21 @@ function matches(ending: Plan["ending"], { status, exit_code, signal }: SaidEnd)
   return false;
 }
 
+const LEFT_OUT = /\n\[cerver: \d+ bytes left out here\]\n/;
+
 /** What is wrong with the output of an answer; nothing when it is right or says that it is not all. */
 export function wrongAnswer(plan: Plan, truth: Truth, answer: RunAnswer): string | undefined {
   for (const name of ["stdout", "stderr"] as const) {
     const told = Buffer.from(answer.result[name], answer.result[`${name}_encoding`] ?? "utf8");
     const expected = plan[name];
     if (answer.truncated) {
-      const look = Math.min(TRUNCATED_LOOK_BYTES, Math.floor(told.length / 4), expected.length);
+      // Where bytes are missing from the beginning on, the words that say so come first.
+      const head = told.toString("latin1").search(LEFT_OUT);
+      const look = Math.min(
+        TRUNCATED_LOOK_BYTES,
+        head < 0 ? Math.floor(told.length / 4) : head,
+        expected.length,
+      );
       if (!told.subarray(0, look).equals(expected.subarray(0, look)))
         return `${name} of the answer, which is truncated, begins with other bytes`;
     } else if (!isRight(plan, truth, told, expected)) {

@@ -5,6 +5,7 @@ import { EXIT } from "../exit-codes.js";
 import { collect, JSON_OPTION } from "../options.js";
 import { harmless, type Output } from "../output.js";
 import { untilStopped } from "../until-stopped.js";
+import { providerDisableCommand, providerEnableCommand, providerListCommand } from "./provider-account.js";
 
 interface TestOptions {
   json?: boolean;
@@ -13,8 +14,14 @@ interface TestOptions {
 
 export const providerCommand = (context: CliContext) =>
   new Command("provider")
-    .summary("try what supplies compute")
-    .addHelpText("after", "\nExample:\n  $ cerver provider test p69")
+    .summary("list, enable and try what supplies compute")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cerver provider ls\n  $ E2B_API_KEY=e2b_… cerver provider enable e2b\n  $ cerver provider test p69",
+    )
+    .addCommand(providerListCommand(context))
+    .addCommand(providerEnableCommand(context))
+    .addCommand(providerDisableCommand(context))
     .addCommand(testCommand(context));
 
 /** `cerver provider test NAME`: the conformance suite, as a scorecard. */

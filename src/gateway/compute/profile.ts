@@ -129,6 +129,7 @@ export function profileView(profile: ProviderProfile, gatewayUrl: string): Profi
       },
     },
     uptime_percent: profile.uptimePercent,
+    credentials: [...profile.credentials],
     how_to_enable: enableCommands(profile, gatewayUrl),
   };
 }

@@ -22,6 +22,7 @@ import { STYLE } from "./pages/style.js";
 import { accountLimitRoutes } from "./routes/account-limits.js";
 import { accountProviderRoutes } from "./routes/account-providers.js";
 import { accountRunRoutes } from "./routes/account-runs.js";
+import { apiDescriptionRoutes } from "./routes/api-description.js";
 import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { eventRoutes } from "./routes/events.js";
@@ -69,6 +70,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
   if (localAccountId) app.use(localOnly());
 
   app.get("/health", (c) => c.json({ status: "ok", service: "cerver-gateway", version: VERSION }));
+  app.route("/", apiDescriptionRoutes());
   app.route("/v2/auth/device", deviceLoginRoutes(deps));
 
   for (const base of ["/v2", "/gateway"]) {

@@ -1,4 +1,4 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import type { Sessions } from "../../session/sessions.js";
 import { type AccountVariables, requireScope } from "../auth.js";
 import { newsStream } from "../live.js";
@@ -9,20 +9,18 @@ export function eventRoutes({ sessions }: { sessions: Sessions }) {
   return new Hono<{ Variables: AccountVariables }>()
     .get("/events", read, (c) => {
       const { accountId } = c.var.principal;
-      return events(newsStream(sessions.news, { accountId }, c.req.raw.signal));
+      return events(c, newsStream(sessions.news, { accountId }, c.req.raw.signal));
     })
     .get("/sessions/:id/events", read, async (c) => {
       const session = await sessions.open(c.var.principal.accountId, c.req.param("id"));
-      return events(newsStream(sessions.news, { sessionId: session.id }, c.req.raw.signal));
+      return events(c, newsStream(sessions.news, { sessionId: session.id }, c.req.raw.signal));
     });
 }
 
-function events(body: ReadableStream<Uint8Array>): Response {
-  return new Response(body, {
-    headers: {
-      "content-type": "text/event-stream",
-      "cache-control": "no-cache, no-transform",
-      "x-accel-buffering": "no",
-    },
+function events(c: Context, body: ReadableStream<Uint8Array>): Response {
+  return c.body(body, 200, {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
   });
 }

@@ -22,7 +22,7 @@ import { toNdjson } from "../ndjson.js";
 import { idempotencyKey, json, query, readBody } from "../validate.js";
 
 type Variables = AccountVariables & { session: Session };
-const StdinQuery = z.object({ offset: z.coerce.number().int().min(0).optional() });
+export const StdinQuery = z.object({ offset: z.coerce.number().int().min(0).optional() });
 
 /** `/v2/sessions/:id/run`, `/run/stream` and `/runs`: everything about executions. */
 export function runRoutes({ sessions }: { sessions: Sessions }) {

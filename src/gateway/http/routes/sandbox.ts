@@ -9,7 +9,7 @@ import {
   SandboxState,
   WriteFileRequest,
 } from "../../../protocol/sandbox.js";
-import type { ReachedSandbox, Sandboxes } from "../../compute/sandboxes.js";
+import type { Sandboxes } from "../../compute/sandboxes.js";
 import { type AccountVariables, requireScope } from "../auth.js";
 import { json, query } from "../validate.js";
 
@@ -20,10 +20,10 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
   const reach = (c: Context<{ Variables: AccountVariables }>) =>
     sandboxes.reach(c.var.principal.accountId, c.req.param("id") as string, c.req.raw.signal);
   /** An adapter's answer, handed on with what it was. */
-  const answer = (response: Response, { record }: ReachedSandbox) => {
-    const headers = new Headers(response.headers);
-    headers.set("X-Cerver-Provider", record.provider);
-    return new Response(response.body, { status: response.status, headers });
+  const answer = (c: Context, response: Response, provider?: string) => {
+    const headers = Object.fromEntries(response.headers);
+    if (provider !== undefined) headers["x-cerver-provider"] = provider;
+    return c.newResponse(response.body, response.status as 200, headers);
   };
   return new Hono<{ Variables: AccountVariables }>()
     .post("/", run, json(NewSandboxRequest), async (c) =>
@@ -31,35 +31,51 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
     )
     .post("/:id/run", run, json(SandboxRunRequest), async (c) => {
       const at = await reach(c);
-      return answer(await at.adapter.runSandbox(at.record, ordered(c.req.valid("json")), at.env), at);
+      return answer(
+        c,
+        await at.adapter.runSandbox(at.record, ordered(c.req.valid("json")), at.env),
+        at.record.provider,
+      );
     })
     .post("/:id/run/stream", run, json(SandboxRunRequest), async (c) => {
       const at = await reach(c);
-      return answer(await at.adapter.runSandboxStream(at.record, ordered(c.req.valid("json")), at.env), at);
+      return answer(
+        c,
+        await at.adapter.runSandboxStream(at.record, ordered(c.req.valid("json")), at.env),
+        at.record.provider,
+      );
     })
     .post("/:id/install", run, json(InstallRequest), async (c) => {
       const at = await reach(c);
-      return answer(await at.adapter.installPackage(at.record, c.req.valid("json"), at.env), at);
+      return answer(
+        c,
+        await at.adapter.installPackage(at.record, c.req.valid("json"), at.env),
+        at.record.provider,
+      );
     })
     .put("/:id/files", run, json(WriteFileRequest), async (c) => {
       const at = await reach(c);
-      return answer(await at.adapter.writeFile(at.record, c.req.valid("json"), at.env), at);
+      return answer(
+        c,
+        await at.adapter.writeFile(at.record, c.req.valid("json"), at.env),
+        at.record.provider,
+      );
     })
     .get("/:id/files", read, query(FileQuery), async (c) => {
       const at = await reach(c);
       const { path, encoding } = c.req.valid("query");
-      return answer(await at.adapter.readFile(at.record, path, encoding, at.env), at);
+      return answer(c, await at.adapter.readFile(at.record, path, encoding, at.env), at.record.provider);
     })
     .get("/:id/state", read, async (c) => {
       const at = await reach(c);
-      return answer(await at.adapter.getState(at.record, at.env), at);
+      return answer(c, await at.adapter.getState(at.record, at.env), at.record.provider);
     })
     .put("/:id/state", run, json(SandboxState), async (c) => {
       const at = await reach(c);
-      return answer(await at.adapter.setState(at.record, c.req.valid("json"), at.env), at);
+      return answer(c, await at.adapter.setState(at.record, c.req.valid("json"), at.env), at.record.provider);
     })
     .delete("/:id", run, async (c) =>
-      sandboxes.delete(c.var.principal.accountId, c.req.param("id"), c.req.raw.signal),
+      answer(c, await sandboxes.delete(c.var.principal.accountId, c.req.param("id"), c.req.raw.signal)),
     );
 }
 

@@ -26,7 +26,7 @@ function metadataOf(c: Context): Record<string, string> {
 }
 const METADATA = "metadata.";
 
-const PurgeQuery = z.object({ purge: z.enum(["0", "1", "true", "false"]).optional() });
+export const PurgeQuery = z.object({ purge: z.enum(["0", "1", "true", "false"]).optional() });
 
 /** `/v2/sessions` and `/gateway/sessions`: the app-facing API. */
 export function sessionRoutes({ sessions }: { sessions: Sessions }) {

@@ -1,4 +1,4 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { type StressEvent, StressTestRequest } from "../../../protocol/stress-tests.js";
 import type { StressTests } from "../../session/stress-tests.js";
 import { type AccountVariables, requireScope } from "../auth.js";
@@ -11,27 +11,24 @@ const encoder = new TextEncoder();
 export function stressTestRoutes({ stressTests }: { stressTests: StressTests }) {
   const read = requireScope("read");
   const run = requireScope("run");
-  const stream = async (accountId: string, id: string, signal: AbortSignal) =>
-    new Response(await events(stressTests, accountId, id, signal), {
-      headers: {
-        "content-type": "text/event-stream",
-        "cache-control": "no-cache, no-transform",
-        "x-accel-buffering": "no",
-      },
+  const stream = async (c: Context<{ Variables: AccountVariables }>, id: string) =>
+    c.body(await events(stressTests, c.var.principal.accountId, id, c.req.raw.signal), 200, {
+      "Content-Type": "text/event-stream",
+      "Cache-Control": "no-cache, no-transform",
+      "X-Accel-Buffering": "no",
     });
   return new Hono<{ Variables: AccountVariables }>()
     .post("/", run, json(StressTestRequest), async (c) => {
       const { accountId } = c.var.principal;
       const report = await stressTests.begin(accountId, c.req.valid("json"));
-      if (/text\/event-stream/i.test(c.req.header("accept") ?? ""))
-        return stream(accountId, report.stress_test_id, c.req.raw.signal);
+      if (/text\/event-stream/i.test(c.req.header("accept") ?? "")) return stream(c, report.stress_test_id);
       return c.json(report, report.status === "running" ? 202 : 200);
     })
     .get("/", read, async (c) => c.json(await stressTests.list(c.var.principal.accountId)))
     .get("/:id", read, async (c) =>
       c.json(await stressTests.get(c.var.principal.accountId, c.req.param("id"))),
     )
-    .get("/:id/events", read, (c) => stream(c.var.principal.accountId, c.req.param("id"), c.req.raw.signal))
+    .get("/:id/events", read, (c) => stream(c, c.req.param("id")))
     .delete("/:id", run, async (c) =>
       c.json(await stressTests.cancel(c.var.principal.accountId, c.req.param("id"))),
     );

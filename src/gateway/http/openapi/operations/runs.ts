@@ -1,0 +1,191 @@
+import {
+  CancelAnswer,
+  ListRunsQuery,
+  OutputQuery,
+  RunAnswer,
+  RunEvent,
+  RunList,
+  RunRecord,
+  RunRequest,
+  StdinAnswer,
+  StdinRequest,
+  StreamQuery,
+} from "../../../../protocol/runs.js";
+import { StdinQuery } from "../../routes/runs.js";
+import { STREAM_HEADERS } from "../headers.js";
+import type { Answer, Theme } from "../operation.js";
+
+const SESSION = "/v2/sessions/{session_id}";
+const RUN = `${SESSION}/runs/{run_id}`;
+const BEGINS = [
+  "session_not_found",
+  "session_ended",
+  "no_compute",
+  "conflict",
+  "spend_limit",
+  "relay_full",
+  "unsupported",
+  "provider_failed",
+  "compute_lost",
+  "compute_offline",
+] as const;
+const REACHES = ["session_not_found", "run_not_found", "compute_offline", "unsupported"] as const;
+
+const streamed: Answer = {
+  what: "Events while they happen. `exit` is the last; `error` is, when the outcome is unknown. NDJSON when it is asked for.",
+  events: RunEvent,
+  lines: RunEvent,
+  headers: STREAM_HEADERS,
+};
+const begun: Answer = { what: "It has begun.", json: RunRecord, headers: ["Location"] };
+
+export const runs: Theme = {
+  name: "Runs",
+  description: "Executions. A non-zero exit and a timeout are answers, not errors.",
+  operations: [
+    {
+      id: "run",
+      method: "post",
+      path: `${SESSION}/run`,
+      summary: "Run code and wait for its end",
+      scope: "run",
+      headers: ["Idempotency-Key"],
+      body: { json: RunRequest, optional: false },
+      answers: {
+        200: {
+          what: "It has ended.",
+          json: RunAnswer,
+          headers: ["X-Cerver-Session-Id", "X-Cerver-Provider"],
+        },
+        202: { ...begun, what: "With `background`: it has begun." },
+      },
+      errors: BEGINS,
+    },
+    {
+      id: "runStream",
+      method: "post",
+      path: `${SESSION}/run/stream`,
+      summary: "Run code and follow it",
+      description: "Hanging up ends the run.",
+      scope: "run",
+      headers: ["Idempotency-Key"],
+      body: { json: RunRequest, optional: false },
+      answers: { 200: streamed },
+      errors: BEGINS,
+    },
+    {
+      id: "startRun",
+      method: "post",
+      path: `${SESSION}/runs`,
+      summary: "Start a run of its own",
+      description: "It goes on when the caller hangs up, and when the relay is gone for a while.",
+      scope: "run",
+      headers: ["Idempotency-Key"],
+      body: { json: RunRequest, optional: false },
+      answers: { 202: begun },
+      errors: BEGINS,
+    },
+    {
+      id: "listSessionRuns",
+      method: "get",
+      path: `${SESSION}/runs`,
+      summary: "A session's runs, newest first",
+      scope: "read",
+      query: ListRunsQuery,
+      answers: { 200: { what: "A page of them.", json: RunList } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "getSessionRun",
+      method: "get",
+      path: RUN,
+      summary: "One run",
+      scope: "read",
+      answers: { 200: { what: "Its record.", json: RunRecord } },
+      errors: ["session_not_found", "run_not_found"],
+    },
+    {
+      id: "cancelRun",
+      method: "post",
+      path: `${RUN}/cancel`,
+      summary: "End a run's processes",
+      description:
+        "TERM, then KILL, until nothing is left. The receipt says what was found and what is alive.",
+      scope: "run",
+      answers: { 200: { what: "The record, with the receipt.", json: CancelAnswer } },
+      errors: [...REACHES, "conflict", "compute_lost"],
+    },
+    {
+      id: "followRun",
+      method: "get",
+      path: `${RUN}/stream`,
+      summary: "Follow a run, from its first byte or from where a stream broke",
+      scope: "read",
+      query: StreamQuery,
+      headers: ["Last-Event-ID"],
+      answers: { 200: streamed },
+      errors: REACHES,
+    },
+    {
+      id: "getRunOutput",
+      method: "get",
+      path: `${RUN}/output`,
+      summary: "The raw bytes of an output stream",
+      scope: "read",
+      query: OutputQuery,
+      headers: ["Range"],
+      answers: {
+        200: {
+          what: "All that is kept.",
+          bytes: true,
+          headers: ["X-Cerver-Run-Id", "X-Cerver-Output-Bytes", "X-Cerver-Output-From"],
+        },
+        206: {
+          what: "The range.",
+          bytes: true,
+          headers: ["Content-Range", "X-Cerver-Run-Id", "X-Cerver-Output-Bytes", "X-Cerver-Output-From"],
+        },
+      },
+      errors: [...REACHES, "range_not_satisfiable"],
+    },
+    {
+      id: "sendStdin",
+      method: "post",
+      path: `${RUN}/stdin`,
+      summary: "Give a run input",
+      description: "With `offset`, bytes that arrived before are not given twice.",
+      scope: "run",
+      query: StdinQuery,
+      body: { json: StdinRequest, bytes: true, optional: false },
+      answers: { 200: { what: "How much it has been given in all.", json: StdinAnswer } },
+      errors: [...REACHES, "conflict"],
+    },
+    {
+      id: "closeStdin",
+      method: "post",
+      path: `${RUN}/stdin/close`,
+      summary: "End a run's input",
+      scope: "run",
+      answers: { 200: { what: "How much it was given in all.", json: StdinAnswer } },
+      errors: [...REACHES, "conflict"],
+    },
+    {
+      id: "listRuns",
+      method: "get",
+      path: "/v2/runs",
+      summary: "The account's runs, whatever their session",
+      scope: "read",
+      query: ListRunsQuery,
+      answers: { 200: { what: "A page of them.", json: RunList } },
+    },
+    {
+      id: "getRun",
+      method: "get",
+      path: "/v2/runs/{run_id}",
+      summary: "A run by its id alone",
+      scope: "read",
+      answers: { 200: { what: "Its record.", json: RunRecord } },
+      errors: ["run_not_found"],
+    },
+  ],
+};

@@ -1,0 +1,163 @@
+import { SessionClosed, SessionPatched, TranscriptPage } from "../../../../protocol/answers.js";
+import { SessionMetrics } from "../../../../protocol/metrics.js";
+import { SessionNews } from "../../../../protocol/news.js";
+import {
+  CreatedSession,
+  CreateSessionRequest,
+  ListSessionsQuery,
+  PatchSessionRequest,
+  SessionList,
+  SessionRecord,
+  TranscriptQuery,
+} from "../../../../protocol/sessions.js";
+import {
+  AppendTranscriptAnswer,
+  AppendTranscriptRequest,
+  InputRequest,
+} from "../../../../protocol/transcript.js";
+import { PurgeQuery } from "../../routes/sessions.js";
+import type { Theme } from "../operation.js";
+
+const SESSION = "/v2/sessions/{session_id}";
+
+export const sessions: Theme = {
+  name: "Sessions",
+  description: "A session is a conversation with a compute behind it. Its id stays, whatever it moves to.",
+  operations: [
+    {
+      id: "createSession",
+      method: "post",
+      path: "/v2/sessions",
+      summary: "Create a session",
+      description:
+        "The router chooses the compute. When nothing fits, the 409 has the recommendation report and commands to paste.",
+      scope: "run",
+      headers: ["Idempotency-Key"],
+      body: { json: CreateSessionRequest },
+      answers: { 201: { what: "The session, ready to run.", json: CreatedSession } },
+      errors: [
+        "spend_limit",
+        "compute_not_found",
+        "no_compute",
+        "conflict",
+        "too_many_requests",
+        "credentials_refused",
+        "provider_failed",
+        "compute_offline",
+      ],
+    },
+    {
+      id: "listSessions",
+      method: "get",
+      path: "/v2/sessions",
+      summary: "The account's sessions, newest first",
+      scope: "read",
+      query: ListSessionsQuery,
+      moreQuery: [
+        {
+          name: "metadata",
+          description: "`metadata.KEY=VALUE`, may be repeated: sessions whose metadata has all of them.",
+        },
+      ],
+      answers: { 200: { what: "A page of them.", json: SessionList } },
+    },
+    {
+      id: "getSession",
+      method: "get",
+      path: SESSION,
+      summary: "A session with its transcript",
+      description: "The newest 200 entries unless the query says otherwise; `transcriptTotal` counts all.",
+      scope: "read",
+      query: TranscriptQuery,
+      answers: { 200: { what: "The record.", json: SessionRecord } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "patchSession",
+      method: "patch",
+      path: SESSION,
+      summary: "Merge metadata and labels into a session",
+      scope: "run",
+      body: { json: PatchSessionRequest },
+      answers: { 200: { what: "Both as they are now.", json: SessionPatched } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "deleteSession",
+      method: "delete",
+      path: SESSION,
+      summary: "End a session; with `purge=1` remove its record too",
+      description: "Purging takes the scope admin.",
+      scope: "run",
+      query: PurgeQuery,
+      answers: { 200: { what: "It has ended.", json: SessionClosed } },
+      errors: ["session_not_found", "conflict"],
+    },
+    {
+      id: "closeSession",
+      method: "post",
+      path: `${SESSION}/close`,
+      summary: "End a session; its transcript stays",
+      scope: "run",
+      answers: { 200: { what: "It has ended.", json: SessionClosed } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "getSessionMetrics",
+      method: "get",
+      path: `${SESSION}/metrics`,
+      summary: "What was measured of a session",
+      scope: "read",
+      answers: { 200: { what: "The metrics.", json: SessionMetrics } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "getTranscript",
+      method: "get",
+      path: `${SESSION}/transcript`,
+      summary: "A session's transcript",
+      scope: "read",
+      query: TranscriptQuery,
+      answers: { 200: { what: "Entries, oldest first.", json: TranscriptPage } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "appendTranscript",
+      method: "post",
+      path: `${SESSION}/transcript`,
+      summary: "Append entries to a transcript",
+      scope: "run",
+      body: { json: AppendTranscriptRequest, optional: false },
+      answers: { 200: { what: "How many are new.", json: AppendTranscriptAnswer } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "sendInput",
+      method: "post",
+      path: `${SESSION}/input`,
+      summary: "Append one entry of the user's",
+      scope: "run",
+      body: { json: InputRequest, optional: false },
+      answers: { 200: { what: "How many are new.", json: AppendTranscriptAnswer } },
+      errors: ["session_not_found", "session_ended"],
+    },
+    {
+      id: "followSession",
+      method: "get",
+      path: `${SESSION}/events`,
+      summary: "What happens in a session, while it happens",
+      description: "News is not kept: who connects late, or is told that it `missed` some, reads the record.",
+      scope: "read",
+      answers: { 200: { what: "News, until the reader leaves.", events: SessionNews } },
+      errors: ["session_not_found"],
+    },
+    {
+      id: "followAccount",
+      method: "get",
+      path: "/v2/events",
+      summary: "What happens in the account's sessions, while it happens",
+      scope: "read",
+      answers: { 200: { what: "News, until the reader leaves.", events: SessionNews } },
+    },
+  ],
+};
