@@ -18,7 +18,7 @@ test("--version prints the package's version", async () => {
 
 test("--help lists every verb, and each verb's help has an example", async () => {
   const { stdout } = await home.run(["--help"]);
-  const verbs = [...stdout.matchAll(/^ {2}([a-z-]+) (?:\[|<)/gm)]
+  const verbs = [...stdout.matchAll(/^ {2}([a-z-]+)(?: (?:\[|<)| {2,})/gm)]
     .map((match) => match[1]!)
     .filter((verb) => verb !== "help");
   expect(verbs).toEqual([
@@ -31,10 +31,18 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "sessions",
     "peek",
     "export",
+    "pause",
+    "resume",
+    "move",
+    "why",
     "port",
     "computes",
     "gateway",
     "relay",
+    "provider",
+    "route",
+    "stress-test",
+    "limits",
     "mcp",
     "login",
     "logout",

@@ -623,6 +623,28 @@ export type ProviderStatus = {
     label: string;
     status: string;
   }[];
+  /** What this account's own sessions and tests measured; `source` says where a figure is from. */
+  own_measurements?:
+    | {
+        startup: {
+          p50_ms: number;
+          p95_ms: number;
+          n: number;
+          source: string;
+        } | null;
+        exec: {
+          p50_ms: number;
+          p95_ms: number;
+          n: number;
+          source: string;
+        } | null;
+        success: {
+          share: number;
+          n: number;
+          source: string;
+        };
+      }
+    | undefined;
   profile?: ProfileView | undefined;
 };
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Estimates } from "./routing.js";
 
 /** Providers with an adapter contract, under their canonical names. */
 export const PROVIDER_NAMES = ["p69", "vercel", "e2b", "cloudflare"] as const;
@@ -89,6 +90,9 @@ export const ProviderStatus = z.looseObject({
   executable: z.boolean(),
   reason: z.string().describe("Why it can be used now, or what is missing."),
   computes: z.array(z.looseObject({ compute_id: z.string(), label: z.string(), status: z.string() })),
+  own_measurements: Estimates.omit({ cost: true })
+    .optional()
+    .describe("What this account's own sessions and tests measured; `source` says where a figure is from."),
   profile: ProfileView.optional(),
 });
 export const ProviderList = z.looseObject({ providers: z.array(ProviderStatus) });

@@ -3,8 +3,8 @@ import type { CliContext } from "../context.js";
 import { GATEWAY_OPTION, JSON_OPTION, wholeNumber } from "../options.js";
 
 interface LimitsOptions {
-  spendPerMonth?: number | null;
-  maxSessions?: number | null;
+  spendPerMonth?: number | "none";
+  maxSessions?: number | "none";
   json?: boolean;
   gateway?: string;
 }
@@ -23,8 +23,8 @@ export const limitsCommand = (context: CliContext) =>
       const sets = spendPerMonth !== undefined || maxSessions !== undefined;
       const limits = sets
         ? await client.setLimits({
-            ...(spendPerMonth !== undefined && { spend_per_month_usd: spendPerMonth }),
-            ...(maxSessions !== undefined && { max_sessions: maxSessions }),
+            ...(spendPerMonth !== undefined && { spend_per_month_usd: orNull(spendPerMonth) }),
+            ...(maxSessions !== undefined && { max_sessions: orNull(maxSessions) }),
           })
         : await client.limits();
       if (json) return out.json(limits);
@@ -42,13 +42,17 @@ export const limitsCommand = (context: CliContext) =>
       out.line(`Now: ${open_sessions} sessions hold a compute, of ${most ?? "any number"}.`);
     });
 
-function dollars(text: string): number | null {
-  if (text === "none") return null;
+function orNull(limit: number | "none"): number | null {
+  return limit === "none" ? null : limit;
+}
+
+function dollars(text: string): number | "none" {
+  if (text === "none") return text;
   const value = Number(text);
   if (/^\d+(?:\.\d+)?$/.test(text) && Number.isFinite(value)) return value;
   throw new InvalidArgumentError('It has to be an amount such as 20 or 0.5, or "none".');
 }
 
-function count(text: string): number | null {
-  return text === "none" ? null : wholeNumber(0, 1_000_000)(text);
+function count(text: string): number | "none" {
+  return text === "none" ? text : wholeNumber(0, 1_000_000)(text);
 }

@@ -130,7 +130,7 @@ function print(out: Output, { mode, routing, candidates, order }: Decision): voi
   if (able.length > 0) {
     out.line();
     out.table(
-      ["#", "CANDIDATE", "SCORE", ...terms.map((term) => term.toUpperCase()), "STARTUP"],
+      ["#", "CANDIDATE", "SCORE", ...terms.map((term) => term.toUpperCase()), "EXPECTED START"],
       able.map((one) => [
         String(order.indexOf(one.candidate) + 1 || "-"),
         `${one.label} (${one.candidate})`,
