@@ -189,3 +189,10 @@ export type ProviderAdapter = CerverInterface & {
   readonly folder?: FolderCarrier;
   readonly cloud?: CloudAccount;
 };
+
+/** A sandbox, the adapter that reaches it, and what goes along with each call. */
+export interface ReachedSandbox {
+  adapter: ProviderAdapter;
+  record: SandboxRecord;
+  env: ProviderEnv;
+}

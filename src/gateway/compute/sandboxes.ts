@@ -5,7 +5,7 @@ import type { NewSandboxRequest, SandboxAnswer } from "../../protocol/sandbox.js
 import type { Database } from "../store/schema.js";
 import type { CloudProviders } from "./cloud-providers.js";
 import type { Computes } from "./computes.js";
-import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "./contract.js";
+import type { ProviderAdapter, ReachedSandbox } from "./contract.js";
 import type { ProviderRegistry } from "./registry.js";
 
 /** How long a compute may take to make a sandbox. */
@@ -17,13 +17,6 @@ export interface SandboxesDeps {
   computes: Computes;
   clouds: CloudProviders;
   now?: () => number;
-}
-
-/** A sandbox, the adapter that reaches it, and what goes along with each call. */
-export interface ReachedSandbox {
-  adapter: ProviderAdapter;
-  record: SandboxRecord;
-  env: ProviderEnv;
 }
 
 /** The compute layer used as it is, without a session: sandboxes of an account, on the compute that it names. */

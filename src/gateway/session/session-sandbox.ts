@@ -1,6 +1,6 @@
 import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
 import type { Logger } from "../../util/logger.js";
-import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../compute/contract.js";
+import type { ReachedSandbox } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Orphans } from "./orphans.js";
 import type { Session } from "./session-record.js";
@@ -10,13 +10,6 @@ const END_TIMEOUT_MS = 15_000;
 
 /** Where a session's sandbox is. */
 export type SandboxPlace = Pick<Session, "account_id" | "id" | "provider" | "compute_id" | "sandbox_id">;
-
-/** A sandbox, the adapter that reaches it, and what goes along with each call. */
-export interface ReachedSandbox {
-  adapter: ProviderAdapter;
-  record: SandboxRecord;
-  env: ProviderEnv;
-}
 
 /** The sandboxes that sessions have: reaching one, and ending it for good. */
 export class SessionSandboxes {
