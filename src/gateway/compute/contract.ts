@@ -1,4 +1,4 @@
-import type { ProviderName } from "../../protocol/providers.js";
+import type { ProviderName, RehearsalName } from "../../protocol/providers.js";
 import type {
   CreateSandboxRequest,
   FileEncoding,
@@ -107,4 +107,14 @@ export interface CloudAccount {
 export type ProviderAdapter = CerverInterface & {
   readonly durable?: DurableRuns;
   readonly cloud?: CloudAccount;
+  /** A rehearsal has the name of the provider that it stands in for, and is registered under another: see {@link registeredName}. */
+  readonly registeredAs?: RehearsalName;
 };
+
+/** Under what a gateway knows an adapter, keeps its sessions and shows them. Two rehearsals may stand in for one provider. */
+export function registeredName({
+  registeredAs,
+  providerName,
+}: ProviderAdapter): ProviderName | RehearsalName {
+  return registeredAs ?? providerName;
+}

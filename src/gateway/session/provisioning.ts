@@ -16,6 +16,7 @@ import { GENERAL } from "./measurements.js";
 import { round } from "./metrics.js";
 import type { Orphans } from "./orphans.js";
 import { noCompute } from "./recommendation.js";
+import { unrehearsed } from "./rehearsed.js";
 import { type Candidate, type RouterInput, type RouterResult, route } from "./router.js";
 import type { RoutingMemory } from "./routing-memory.js";
 import { DEFAULT_MINUTES } from "./wishes.js";
@@ -209,13 +210,14 @@ export class Provisioning {
       memory.of(accountId),
       this.#activeRuns(accountId),
     ]);
+    const offered = unrehearsed(catalog, request, own, enabled);
     const credentials = new Set(enabled.map(({ provider }) => provider));
     return {
       request,
       computes: own,
-      catalog,
+      catalog: offered,
       access: new Map(
-        catalog.map(({ provider }) => [
+        offered.map(({ provider }) => [
           provider,
           { adapter: providers.has(provider as ProviderName), credentials: credentials.has(provider) },
         ]),

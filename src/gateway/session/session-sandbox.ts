@@ -1,6 +1,11 @@
 import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
 import type { Logger } from "../../util/logger.js";
-import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../compute/contract.js";
+import {
+  type ProviderAdapter,
+  type ProviderEnv,
+  registeredName,
+  type SandboxRecord,
+} from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Orphans } from "./orphans.js";
 import type { Session } from "./session-record.js";
@@ -59,7 +64,7 @@ export class SessionSandboxes {
       await this.#deps.orphans.keep({
         accountId: place.account_id,
         sessionId: place.id,
-        provider: adapter.providerName,
+        provider: registeredName(adapter),
         computeId: record.computeId,
         sandboxId: record.sandboxId,
         why: error instanceof Error ? error.message : String(error),

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import type { ProviderList } from "../../../protocol/providers.js";
+import type { CloudProviders } from "../../compute/cloud-providers.js";
 import type { Computes } from "../../compute/computes.js";
 import { enableCommands, type ProviderProfile, profileView } from "../../compute/profile.js";
 import type { ProviderRegistry } from "../../compute/registry.js";
@@ -9,14 +10,16 @@ export interface ProviderRoutesDeps {
   catalog: readonly ProviderProfile[];
   providers: ProviderRegistry;
   computes: Computes;
+  clouds: CloudProviders;
   /** The address to put into commands that people paste. */
   publicUrl: () => string;
 }
 
 /** `GET /gateway/providers`: what this account can execute on now, and what is missing for the rest. */
-export function providerRoutes({ catalog, providers, computes, publicUrl }: ProviderRoutesDeps) {
+export function providerRoutes({ catalog, providers, computes, clouds, publicUrl }: ProviderRoutesDeps) {
   return new Hono<{ Variables: AccountVariables }>().get("/", requireScope("read"), async (c) => {
-    const attached = await computes.list(c.var.principal.accountId);
+    const { accountId } = c.var.principal;
+    const attached = [...(await computes.list(accountId)), ...(await clouds.computes(accountId))];
     const list = catalog.map((profile) => {
       const { provider, label } = profile;
       const own = attached.filter((compute) => compute.provider === provider);
@@ -27,7 +30,9 @@ export function providerRoutes({ catalog, providers, computes, publicUrl }: Prov
         label,
         executable,
         reason: executable
-          ? `${ready} ready ${ready === 1 ? "compute" : "computes"}`
+          ? profile.kind === "rehearsal"
+            ? "A recording is played: nothing runs."
+            : `${ready} ready ${ready === 1 ? "compute" : "computes"}`
           : own.length > 0
             ? `Every one of its ${own.length} computes is offline. ${howToEnable(profile, publicUrl())}`
             : howToEnable(profile, publicUrl()),

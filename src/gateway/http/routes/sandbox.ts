@@ -9,6 +9,7 @@ import {
   SandboxState,
   WriteFileRequest,
 } from "../../../protocol/sandbox.js";
+import { registeredName } from "../../compute/contract.js";
 import type { ReachedSandbox, Sandboxes } from "../../compute/sandboxes.js";
 import { type AccountVariables, requireScope } from "../auth.js";
 import { json, query } from "../validate.js";
@@ -20,9 +21,9 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
   const reach = (c: Context<{ Variables: AccountVariables }>) =>
     sandboxes.reach(c.var.principal.accountId, c.req.param("id") as string, c.req.raw.signal);
   /** An adapter's answer, handed on with what it was. */
-  const answer = (response: Response, { record }: ReachedSandbox) => {
+  const answer = (response: Response, { adapter }: ReachedSandbox) => {
     const headers = new Headers(response.headers);
-    headers.set("X-Cerver-Provider", record.provider);
+    headers.set("X-Cerver-Provider", registeredName(adapter));
     return new Response(response.body, { status: response.status, headers });
   };
   return new Hono<{ Variables: AccountVariables }>()
