@@ -5,7 +5,7 @@ import { CassetteFile, headerNow } from "./compute/cassette-file.js";
 import { openAdapter } from "./compute/open-adapter.js";
 import { recorded } from "./compute/recorder.js";
 import { Redactor, SHORTEST_SECRET } from "./compute/redactor.js";
-import { tour } from "./compute/tour.js";
+import { type TourTarget, tour } from "./compute/tour.js";
 
 export type { CassetteFigures, TimeFigures } from "./compute/cassette-figures.js";
 
@@ -54,22 +54,14 @@ export async function recordProvider(
     const left_behind: string[] = [];
     let done = 0;
     try {
-      for (; done < runs; onRun?.(++done)) {
-        const left = await tour({ ...target, adapter }, signal);
-        if (left !== undefined) left_behind.push(left);
-      }
+      for (; done < runs; onRun?.(++done))
+        await tour({ ...target, adapter }, { signal, onLeft: (sentence) => left_behind.push(sentence) });
     } catch (error) {
       if (!signal.aborted) throw error;
     }
     const figures = figuresOf(await loadCassette(out));
-    if (figures.sandboxes === 0 && !signal.aborted) {
-      // Why it gives none is said by the adapter itself.
-      const env = { ...target, signal: AbortSignal.timeout(60_000) };
-      const record = await target.adapter.createSandbox({ engine: "shell", metadata: {} }, env);
-      await target.adapter.deleteSandbox(record, env);
-    }
-    if (figures.sandboxes === 0) file.discard();
-    else file.close();
+    if (figures.sandboxes === 0 && !signal.aborted) await sayWhyNone(target);
+    file.close();
     return {
       file: out,
       bytes: file.bytes,
@@ -92,6 +84,13 @@ export async function recordProvider(
   } finally {
     close();
   }
+}
+
+/** A provider that gave no sandbox at all is asked once more: what it says is the failure. */
+async function sayWhyNone({ adapter, ...env }: TourTarget): Promise<void> {
+  const signal = AbortSignal.timeout(60_000);
+  const record = await adapter.createSandbox({ engine: "shell", metadata: {} }, { ...env, signal });
+  await adapter.deleteSandbox(record, { ...env, signal });
 }
 
 /** The distributions on a cassette. Throws `invalid_request` when the file is none. */

@@ -10,6 +10,8 @@ export class Tape {
   readonly #windowMs: number;
   readonly #byOperation = new Map<CassetteOperation, CassetteCall[]>();
   readonly #byKey = new Map<string, CassetteCall[]>();
+  /** What is drawn from, as it was asked for. */
+  readonly #whole = new Map<string, readonly CassetteCall[]>();
   readonly #played = new Map<string, number>();
   readonly #asked = new Map<CassetteOperation, Set<string>>();
 
@@ -46,33 +48,69 @@ export class Tape {
     return this.#byKey.get(which)?.[at];
   }
 
-  /** One of the calls that were recorded about that time: of this key, or of any. */
+  /** One of the calls of this key that were recorded about that time. */
   draw(
     operation: CassetteOperation,
-    key: string | undefined,
+    key: string,
     at: number,
     random: () => number,
   ): CassetteCall | undefined {
-    const all = key === undefined ? this.#byOperation.get(operation) : this.#byKey.get(`${operation} ${key}`);
-    if (!all) return undefined;
-    const about = this.#about(all, at % this.durationMs);
-    return about[Math.floor(random() * about.length)];
+    const which = `${operation} ${key}`;
+    return this.#pick(this.#drawn(which, this.#byKey.get(which)), at, random);
   }
 
-  /** Those within the window, or within a wider one when nothing was recorded then. Never empty. */
-  #about(all: readonly CassetteCall[], at: number): readonly CassetteCall[] {
-    for (let half = this.#windowMs / 2; half < this.durationMs; half *= 2) {
-      const from = firstFrom(all, at - half);
-      const until = firstFrom(all, at + half);
-      // A call that its caller left early says less than one that came to its end.
-      const found = all.slice(from, until);
-      const whole = found.filter(isWhole);
-      if (whole.length > 0) return whole;
-    }
+  /** One of any key, whose time or failure another question would have met as well. */
+  drawAny(operation: CassetteOperation, at: number, random: () => number): CassetteCall | undefined {
+    const known = this.#whole.get(operation);
+    const all = this.#byOperation.get(operation) ?? [];
+    const of =
+      known ??
+      this.#drawn(
+        operation,
+        all.filter((call) => call.outcome.kind !== "error" || isFault(call)),
+      );
+    return this.#pick(of, at, random);
+  }
+
+  /** A call that its caller left early says less than one that came to its end: it counts where there is no other. */
+  #drawn(which: string, all: readonly CassetteCall[] = []): readonly CassetteCall[] {
+    const known = this.#whole.get(which);
+    if (known) return known;
     const whole = all.filter(isWhole);
-    return whole.length > 0 ? whole : all;
+    const drawn = whole.length > 0 ? whole : all;
+    this.#whole.set(which, drawn);
+    return drawn;
+  }
+
+  /** Within the window, or within a wider one when nothing was recorded then. */
+  #pick(all: readonly CassetteCall[], at: number, random: () => number): CassetteCall | undefined {
+    const then = at % this.durationMs;
+    let [from, until] = [0, all.length];
+    for (let half = this.#windowMs / 2; half < this.durationMs; half *= 2) {
+      from = firstFrom(all, then - half);
+      until = firstFrom(all, then + half);
+      if (until > from) break;
+      [from, until] = [0, all.length];
+    }
+    return all[from + Math.floor(random() * (until - from))];
   }
 }
+
+/** A failure of the provider, and not of the question: it may meet any other question as well. */
+export function isFault({ outcome }: CassetteCall): boolean {
+  return outcome.kind === "unanswered" || (outcome.kind === "error" && PROVIDER_FAULTS.has(outcome.code));
+}
+
+const PROVIDER_FAULTS: ReadonlySet<string> = new Set([
+  "provider_failed",
+  "compute_lost",
+  "compute_offline",
+  "timed_out",
+  "internal",
+  "too_many_requests",
+  "relay_full",
+  "credentials_refused",
+]);
 
 function isWhole({ outcome }: CassetteCall): boolean {
   if (outcome.kind === "stream") return outcome.end !== "left";

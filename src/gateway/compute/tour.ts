@@ -29,13 +29,13 @@ export interface TourTarget {
  * One round of a provider as a session uses it: a sandbox, its first command, more commands and streams, files, state,
  * deleting. Failures of the provider are what is being looked at, so they end no round.
  *
- * Returns a sentence when its sandbox may still be there. Throws the signal's reason when that aborts; the sandbox is
+ * `onLeft` hears a sentence when its sandbox may still be there. Throws the signal's reason when that aborts; the sandbox is
  * deleted all the same.
  */
 export async function tour(
   { adapter, computeId, credentials }: TourTarget,
-  signal: AbortSignal,
-): Promise<string | undefined> {
+  { signal, onLeft }: { signal: AbortSignal; onLeft: (sentence: string) => void },
+): Promise<void> {
   const env = (ms = CALL_MS): ProviderEnv => ({
     computeId,
     credentials,
@@ -47,7 +47,11 @@ export async function tour(
     adapter.createSandbox({ engine: "shell", timeout_ms: 10 * 60_000, metadata }, env()),
     signal,
   );
-  if (!record) return endLost({ adapter, computeId, credentials }, session);
+  if (!record) {
+    const left = await endLost({ adapter, computeId, credentials }, session);
+    if (left !== undefined) onLeft(left);
+    return;
+  }
   try {
     await visit(adapter, record, session, env, signal);
   } finally {
@@ -56,9 +60,8 @@ export async function tour(
       credentials,
       signal: AbortSignal.timeout(DELETE_MS),
     });
-    if (left !== undefined) return left;
+    if (left !== undefined) onLeft(left);
   }
-  return undefined;
 }
 
 async function visit(

@@ -8,7 +8,7 @@ import { seededRandom } from "../../../util/random.js";
 import { type Cassette, type Ids, keyOf, type Question, unmarked } from "../cassette.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { keyText } from "../recorder.js";
-import { Tape } from "../tape.js";
+import { isFault, Tape } from "../tape.js";
 import { type RunAtVendor, vendorAnswer, vendorStream } from "../vendor-run.js";
 import { RehearsalSandboxes, type RehearsedSandbox } from "./rehearsal-sandboxes.js";
 
@@ -186,7 +186,7 @@ class Player {
     const ids: Ids = { ...record, runId: request.run_id ?? this.#newRunId() };
     const run = "code" in request ? request : { ...request, code: "", runtime: "shell" as const };
     const asked = { ...run, run_id: ids.runId! };
-    const call = this.#take(question, ids, env, (known) => known.outcome.kind !== "omitted");
+    const call = this.#take(question, ids, env, ({ outcome }) => outcome.kind !== "omitted");
     const { outcome } = call;
     const limitMs = timeoutOf(run) * 1000;
     const tookMs = call.took_ms * this.#latency;
@@ -229,17 +229,15 @@ class Player {
   ): Promise<Response> {
     const sandbox = this.#sandbox(record, env);
     const ids: Ids = record;
-    const call = this.#take(question, ids, env, (known) => known.outcome.kind === "answer");
+    const call = this.#take(question, ids, env, ({ outcome }) => outcome.kind !== "omitted");
     const { outcome } = call;
     await this.#pass(call, env.signal);
+    const own = this.#otherwise === "echo" && !isFault(call) ? echo(sandbox) : undefined;
+    // What was put into this very sandbox is there; everything else is as it was recorded.
+    if (own && (own.ok || outcome.kind === "omitted")) return own;
     if (outcome.kind === "error") return this.#failed(outcome, ids);
-    if (this.#otherwise === "echo") {
-      const own = echo(sandbox);
-      // What was put into this very sandbox is there; everything else is as it was recorded.
-      if (own.ok || outcome.kind !== "answer") return own;
-    }
-    if (outcome.kind !== "answer") return echo(sandbox);
-    return this.#answer(outcome, ids);
+    if (outcome.kind === "answer") return this.#answer(outcome, ids);
+    return echo(sandbox);
   }
 
   /** Deleting again is no failure, and takes no call of the cassette. */
@@ -290,10 +288,10 @@ class Player {
     const at = this.#from + (this.#clock.now() - this.#began) * this.#speed;
     const call = isKnown ? this.tape.draw(operation, key, at, this.#random) : undefined;
     if (call && (fits(call) || isFault(call))) return call;
-    const any =
-      this.#otherwise === "echo" ? this.tape.draw(operation, undefined, at, this.#random) : undefined;
-    if (any || (this.#otherwise === "echo" && !this.tape.has(operation)))
+    if (this.#otherwise === "echo") {
+      const any = this.tape.drawAny(operation, at, this.#random);
       return any ? wordless(any) : instant(operation, key);
+    }
     throw this.#unknown(
       operation,
       call
@@ -392,10 +390,6 @@ class Player {
 function wordless(call: CassetteCall): CassetteCall {
   if (isFault(call)) return call;
   return { ...call, outcome: { kind: "omitted", why: "too_large" } };
-}
-
-function isFault({ outcome: { kind } }: CassetteCall): boolean {
-  return kind === "error" || kind === "unanswered";
 }
 
 /** For an operation of which nothing was recorded: it takes no time. */
