@@ -1,5 +1,10 @@
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { loadCassette } from "../src/gateway/compute/cassette.js";
+import type { ProviderAdapter } from "../src/gateway/compute/contract.js";
+import { costUsd } from "../src/gateway/compute/profile.js";
+import { rehearsalClock, rehearsalProvider } from "../src/gateway/compute/providers/rehearsal.js";
+import { rehearsalProfile } from "../src/gateway/compute/rehearsals.js";
 import { type Cerver, startCerver } from "./harness.js";
 
 const tape = (name: string) => join(import.meta.dirname, "fixtures/cassettes", `${name}.jsonl`);
@@ -210,9 +215,28 @@ describe("two rehearsals", () => {
     expect(after).toEqual(["rehearsal_steady", "rehearsal_steady", "rehearsal_steady"]);
   });
 
-  test("a create whose answer is lost leaves nothing there", { timeout: 60_000 }, async () => {
+  test("a create whose answer is lost is found and ended by the gateway", { timeout: 60_000 }, async () => {
     const clock = setClock();
-    await start([`${tape("lost-answers")}?seed=3`], clock.now);
+    const cassette = await loadCassette(tape("lost-answers"));
+    const adapter = rehearsalProvider(cassette, { seed: 3, clock: rehearsalClock(clock.now) });
+    const sessions: string[] = [];
+    const ended: string[] = [];
+    const watched: ProviderAdapter = {
+      ...adapter,
+      createSandbox: (request, env) => {
+        sessions.push(String(request.metadata.cerver_session_id));
+        return adapter.createSandbox(request, env);
+      },
+      deleteSandbox: (record, env) => {
+        ended.push(record.sandboxId);
+        return adapter.deleteSandbox(record, env);
+      },
+    };
+    const profile = rehearsalProfile(cassette, "rehearsal", undefined);
+    cerver = await startCerver({
+      relay: false,
+      deps: { rehearsals: [{ adapter: watched, profile }], now: clock.now },
+    });
     let lost = 0;
     for (let turn = 0; turn < 20; turn++) {
       const { status, body } = await session();
@@ -220,7 +244,30 @@ describe("two rehearsals", () => {
       else if (body.attempts?.[0]?.code === "provider_failed") lost++;
       clock.pass(20 * MINUTE);
     }
-    expect(lost).toBeGreaterThan(0);
+    expect(lost).toBeGreaterThan(1);
+    // Each create made a sandbox, heard of or not, and each of them was ended.
+    expect(new Set(ended).size).toBe(sessions.length);
+    const left = await Promise.all(
+      sessions.map((id) =>
+        adapter.cloud!.find(id, {
+          computeId: "provider_rehearsal",
+          credentials: {},
+          signal: AbortSignal.timeout(1000),
+        }),
+      ),
+    );
+    expect(left.flat()).toEqual([]);
     expect((await ask("GET", "/v2/account/limits")).body).toMatchObject({ open_sessions: 0 });
+  });
+});
+
+describe("what a rehearsal costs", () => {
+  test("is nothing, unless its cassette says so", async () => {
+    const cassette = await loadCassette(tape("steady"));
+    const free = rehearsalProfile(cassette, "rehearsal", undefined);
+    expect(costUsd(free.price!, 3600)).toBe(0);
+    const header = { ...cassette.header, price: { usd_per_hour: 0.5, usd_per_create: 0.25 } };
+    const paid = rehearsalProfile({ ...cassette, header }, "rehearsal", undefined);
+    expect(costUsd(paid.price!, 3600)).toBe(0.75);
   });
 });

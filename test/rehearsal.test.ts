@@ -1,11 +1,14 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Cassette, loadCassette, readCassette } from "../src/gateway/compute/cassette.js";
-import { figuresOf, timeFigures } from "../src/gateway/compute/cassette-figures.js";
+import { figuresOf, scenarioOf, timeFigures } from "../src/gateway/compute/cassette-figures.js";
 import { CassetteLines, headerNow } from "../src/gateway/compute/cassette-file.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../src/gateway/compute/contract.js";
+import { e2bProvider } from "../src/gateway/compute/providers/e2b.js";
 import { type RehearsalClock, rehearsalProvider } from "../src/gateway/compute/providers/rehearsal.js";
 import { recorded } from "../src/gateway/compute/recorder.js";
 import { Redactor } from "../src/gateway/compute/redactor.js";
@@ -13,6 +16,7 @@ import { tour } from "../src/gateway/compute/tour.js";
 import { CerverError } from "../src/protocol/errors.js";
 import type { SandboxRunAnswer } from "../src/protocol/sandbox.js";
 import { openListening } from "./compute.js";
+import { startE2bServer } from "./vendors/e2b-server.js";
 
 let folder: string;
 let compute: Awaited<ReturnType<typeof openListening>>;
@@ -251,6 +255,95 @@ describe("a tour", () => {
     expect(times.first_byte!.n).toBeGreaterThan(4);
     expect(times.first_command!.n).toBe(1);
     expect(commands.map(({ asked }) => asked)).toContain("node -v");
+  });
+});
+
+describe("a cloud vendor's adapter", () => {
+  test("is recorded through its own SDK, its credentials are not, and plays without them", async () => {
+    const apiKey = "e2b_0123456789abcdef0123456789abcdef01234567";
+    const server = await startE2bServer({ apiKey });
+    try {
+      const lines = new CassetteLines(headerNow("e2b"));
+      const { apiUrl, sandboxUrl } = server;
+      const adapter = recorded(e2bProvider({ apiUrl, sandboxUrl }), lines);
+      const left: string[] = [];
+      const target = { adapter, computeId: "provider_e2b", credentials: { e2b_api_key: apiKey } };
+      const signal = new AbortController().signal;
+      await tour(target, { signal, onLeft: (one) => left.push(one) });
+      server.failNextCreate({ status: 429, message: `too many for ${apiKey}`, retryAfter: 7 });
+      await tour(target, { signal, onLeft: (one) => left.push(one) });
+      expect(left).toEqual([]);
+      expect(server.sandboxes).toEqual([]);
+      expect(lines.text).not.toContain(apiKey);
+      const cassette = readCassette(lines.text);
+      expect(figuresOf(cassette).operations).toEqual(
+        expect.arrayContaining([
+          expect.objectContaining({
+            operation: "createSandbox",
+            calls: 2,
+            ok: 1,
+            faults: { too_many_requests: 1 },
+          }),
+          expect.objectContaining({ operation: "cloud.verify", ok: 1 }),
+          expect.objectContaining({ operation: "cloud.find", ok: 2 }),
+        ]),
+      );
+      const played = rehearsalProvider(cassette, { mode: "exact", clock: fakeClock() });
+      const record = await create(played);
+      expect(record.provider).toBe("e2b");
+      const answer = await (await played.runSandbox(record, shell("echo wrong >&2; exit 3"), env())).json();
+      expect(answer).toMatchObject({ status: "failed", exit_code: 3, stderr: "wrong\n" });
+      await expect(create(played)).rejects.toMatchObject({
+        code: "too_many_requests",
+        details: { retry_after_ms: 7000, rehearsal: true },
+      });
+    } finally {
+      await server.close();
+    }
+  });
+});
+
+describe("the corpus", () => {
+  test("is what its script writes", async () => {
+    const tsx = join(import.meta.dirname, "../node_modules/.bin/tsx");
+    const script = join(import.meta.dirname, "../scripts/write-cassettes.ts");
+    await expect(promisify(execFile)(tsx, [script, "--check"])).resolves.toMatchObject({ stderr: "" });
+  });
+
+  const HOUR = 3_600_000;
+  const of = async (name: string) => {
+    const cassette = await loadCassette(join(import.meta.dirname, `fixtures/cassettes/${name}.jsonl`));
+    return { cassette, figures: figuresOf(cassette), scenario: scenarioOf(cassette, HOUR)! };
+  };
+
+  test("has the shapes that it states", async () => {
+    const steady = await of("steady");
+    expect(steady.figures.times.create).toMatchObject({ n: 144 });
+    expect(steady.scenario.shape.p50).toBeGreaterThan(54);
+    expect(steady.scenario.shape.p50).toBeLessThan(66);
+    expect(steady.figures.operations.every(({ calls, ok }) => calls === ok)).toBe(true);
+
+    const { scenario: drift } = await of("drift");
+    const slower = drift.factor(15 * HOUR) / drift.factor(6 * HOUR);
+    expect(slower).toBeGreaterThan(1.6);
+    expect(slower).toBeLessThan(2.4);
+
+    const { scenario: outage, figures } = await of("outage");
+    expect(figures.operations[0]).toMatchObject({
+      operation: "createSandbox",
+      faults: { provider_failed: 5 },
+    });
+    expect(outage.failing(5 * HOUR)).toBe(0);
+    expect(scenarioOf((await of("outage")).cassette, HOUR / 6)!.failing(6 * HOUR + HOUR / 6)).toBe(1);
+
+    const throttled = (await of("throttling")).figures.operations[0]!;
+    const share = throttled.faults.too_many_requests! / ((throttled.calls * 8) / 24);
+    expect(share).toBeGreaterThan(0.2);
+    expect(share).toBeLessThan(0.47);
+
+    const lost = (await of("lost-answers")).figures;
+    expect(lost.lost_answers).toBe(lost.operations[0]!.faults.provider_failed);
+    expect(lost.lost_answers).toBeGreaterThan(15);
   });
 });
 

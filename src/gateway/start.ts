@@ -25,7 +25,7 @@ import { e2bProvider } from "./compute/providers/e2b.js";
 import { p69Provider } from "./compute/providers/p69.js";
 import { vercelProvider } from "./compute/providers/vercel.js";
 import { providerRegistry } from "./compute/registry.js";
-import { openRehearsals } from "./compute/rehearsals.js";
+import { openRehearsals, type Rehearsal } from "./compute/rehearsals.js";
 import { Sandboxes } from "./compute/sandboxes.js";
 import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
@@ -61,6 +61,8 @@ export interface GatewayDeps {
   logger?: Logger;
   /** Adapters beside those of this package, or in the place of one of them. */
   adapters?: readonly ProviderAdapter[];
+  /** Rehearsals beside those of the configuration. */
+  rehearsals?: readonly Rehearsal[];
   /** Milliseconds since 1970, for sessions, routing and rehearsals. */
   now?: () => number;
   /** How often deadlines and idle clocks are looked at, in milliseconds. */
@@ -84,7 +86,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const computes = new Computes({ db, hub });
     const masterKey = await MasterKey.open({ given: config.masterKey, file: masterKeyFile(config) });
     const credentials = new ProviderCredentials({ db, key: masterKey });
-    const rehearsals = await openRehearsals(config.rehearsals, deps.now);
+    const rehearsals = [...(deps.rehearsals ?? []), ...(await openRehearsals(config.rehearsals, deps.now))];
     const catalog = [...CATALOG, ...rehearsals.map(({ profile }) => profile)];
     const adapters = [vercelProvider(), e2bProvider(), ...(deps.adapters ?? [])];
     const providers = providerRegistry([

@@ -1,5 +1,5 @@
 import {
-  type CassetteCall,
+  CassetteCall,
   type CassetteLine,
   type CassetteOperation,
   type CassetteOutcome,
@@ -393,12 +393,16 @@ class Recorder {
       ...(sandbox !== undefined && { sandbox }),
       outcome,
     };
-    // What slipped through is not kept at all: its time is what it was asked for.
-    const isClean = !this.#redactor.holds(textsOf(line));
+    // What slipped through, or is more than a line may hold, is not kept at all: its time is.
+    const why = this.#redactor.holds(textsOf(line))
+      ? "secret"
+      : CassetteCall.safeParse(line).success
+        ? undefined
+        : "too_large";
     this.#sink.write(
-      isClean
+      why === undefined
         ? line
-        : { ...about, ...(sandbox !== undefined && { sandbox }), outcome: withoutWords(outcome) },
+        : { ...about, ...(sandbox !== undefined && { sandbox }), outcome: withoutWords(outcome, why) },
     );
   }
 }
@@ -428,9 +432,9 @@ function textsOf({ asked, outcome }: CassetteCall): string {
   return `${asked ?? ""}\n${JSON.stringify({ ...said, ...("code" in said && { code: "" }), type: "", end: "", why: "" })}`;
 }
 
-function withoutWords(outcome: CassetteOutcome): CassetteOutcome {
-  if (outcome.kind !== "error") return { kind: "omitted", why: "secret" };
-  return { kind: "error", thrown: outcome.thrown, code: outcome.code, message: "Its words held a secret." };
+function withoutWords(outcome: CassetteOutcome, why: "secret" | "too_large"): CassetteOutcome {
+  if (outcome.kind !== "error") return { kind: "omitted", why };
+  return { kind: "error", thrown: outcome.thrown, code: outcome.code, message: "Its words are not kept." };
 }
 
 function parsed(text: string): unknown {
