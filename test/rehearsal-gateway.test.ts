@@ -261,6 +261,22 @@ describe("two rehearsals", () => {
   });
 });
 
+describe("stress tests", () => {
+  const stress = (request: Record<string, unknown>) =>
+    ask("POST", "/gateway/stress-tests", { mode: "simulated", sample_size: 5, ...request });
+  const providersOf = (body: any) => body.providers.map(({ provider }: { provider: string }) => provider);
+
+  test("have a rehearsal take part when it is named, or nothing is real", { timeout: 30_000 }, async () => {
+    await start([tape("steady")]);
+    expect(providersOf((await stress({})).body)).toContain("rehearsal");
+    await cerver!.stop();
+    await start([tape("steady")], undefined, true);
+    expect(providersOf((await stress({})).body)).not.toContain("rehearsal");
+    const named = (await stress({ providers: ["rehearsal"] })).body;
+    expect(named.providers).toMatchObject([{ provider: "rehearsal", executable: true, samples: 5 }]);
+  });
+});
+
 describe("what a rehearsal costs", () => {
   test("is nothing, unless its cassette says so", async () => {
     const cassette = await loadCassette(tape("steady"));

@@ -159,6 +159,26 @@ describe("a recording of real processes, played again", () => {
     expect(await (await loose.getState(other, env())).json()).toEqual({ state: {} });
   });
 
+  test("streams what was recorded as an answer, and answers what was recorded as a stream", async () => {
+    const only = (operation: string) =>
+      readCassette(
+        lines.text
+          .split("\n")
+          .filter((line) => !line.includes('"runSandbox') || line.includes(`"${operation}"`))
+          .join("\n"),
+      );
+    const asAnswers = rehearsalProvider(only("runSandbox"), { clock: fakeClock() });
+    const first = await create(asAnswers);
+    const text = await (await asAnswers.runSandboxStream(first, shell("echo hello"), env())).text();
+    expect(text).toMatch(/event: start[\s\S]*"data":"hello\\n"[\s\S]*event: exit[\s\S]*"exit_code":0/);
+    const asStreams = rehearsalProvider(only("runSandboxStream"), { clock: fakeClock() });
+    const second = await create(asStreams);
+    const run = async (code: string) => (await asStreams.runSandbox(second, shell(code), env())).json();
+    expect(await run("echo hello")).toMatchObject({ stdout: "hello\n", exit_code: 0, status: "succeeded" });
+    expect(await run("exit 3")).toMatchObject({ stdout: "", exit_code: 3, status: "failed" });
+    await expect(run("npm test")).rejects.toMatchObject({ hint: expect.stringContaining("“exit 3”") });
+  });
+
   test("has no sandbox that it did not make, and ends what runs in one that is deleted", async () => {
     const adapter = rehearsalProvider(cassette, { clock: fakeClock() });
     const record = await create(adapter);

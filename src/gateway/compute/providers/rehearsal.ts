@@ -7,6 +7,7 @@ import type { SandboxRunRequest } from "../../../protocol/sandbox.js";
 import { seededRandom } from "../../../util/random.js";
 import { type Cassette, type Ids, keyOf, type Question, unmarked } from "../cassette.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
+import { recordedRun } from "../recorded-run.js";
 import { keyText } from "../recorder.js";
 import { isFault, Tape } from "../tape.js";
 import { type RunAtVendor, vendorAnswer, vendorStream } from "../vendor-run.js";
@@ -201,11 +202,12 @@ class Player {
         throw tooLate();
       });
     }
-    if (outcome.kind === "stream") {
+    const isAsRecorded = call.operation === question.operation;
+    if (outcome.kind === "stream" && isAsRecorded) {
       await this.#clock.sleep(outcome.head_ms * this.#latency, signal);
       return this.#stream(call, ids, signal);
     }
-    if (outcome.kind === "answer") {
+    if (outcome.kind === "answer" && isAsRecorded) {
       await this.#pass(call, signal);
       return this.#answer(outcome, ids);
     }
@@ -213,10 +215,15 @@ class Player {
       await this.#pass(call, signal);
       throw tooLate();
     }
+    // Recorded as a stream and asked for as an answer, or the other way round; else nothing but its own text.
+    const { output: printed, end } = recordedRun(outcome) ?? {
+      output: [["stdout", Buffer.from(`${run.code}\n`)]],
+      end: { exitCode: 0 },
+    };
     return answer(asked, signal, async (output, ended) => {
       await this.#clock.sleep(tookMs, ended);
-      await output("stdout", Buffer.from(`${run.code}\n`));
-      return { exitCode: 0 };
+      for (const [stream, bytes] of printed) await output(stream, bytes);
+      return end;
     });
   }
 
@@ -277,6 +284,7 @@ class Player {
     env.signal.throwIfAborted();
     const { key, asked } = keyOf(question, keyText(question, ids));
     const { operation } = question;
+    const other = OTHER_WAY[operation];
     const isKnown = this.tape.knows(operation, key);
     if (this.#mode === "exact" && isKnown) {
       const next = this.tape.next(operation, key);
@@ -286,10 +294,14 @@ class Player {
       throw this.#unknown(operation, `The tape of ${this.#as} is at its end for ${named(operation, asked)}.`);
     }
     const at = this.#from + (this.#clock.now() - this.#began) * this.#speed;
-    const call = isKnown ? this.tape.draw(operation, key, at, this.#random) : undefined;
+    const call =
+      this.tape.draw(operation, key, at, this.#random) ??
+      (other && usable(this.tape.draw(other, key, at, this.#random)));
     if (call && (fits(call) || isFault(call))) return call;
     if (this.#otherwise === "echo") {
-      const any = this.tape.drawAny(operation, at, this.#random);
+      const any =
+        this.tape.drawAny(operation, at, this.#random) ??
+        (other && this.tape.drawAny(other, at, this.#random));
       return any ? wordless(any) : instant(operation, key);
     }
     throw this.#unknown(
@@ -372,7 +384,8 @@ class Player {
   }
 
   #unknown(operation: CassetteOperation, sentence: string): CerverError {
-    const known = this.tape.asked(operation);
+    const other = OTHER_WAY[operation];
+    const known = [...new Set([operation, ...(other ? [other] : [])].flatMap((one) => this.tape.asked(one)))];
     const some = known.slice(0, NAMED).map((asked) => `“${asked.replaceAll("\n", " ")}”`);
     const more = known.length > NAMED ? ` and ${known.length - NAMED} more` : "";
     return new CerverError("unsupported", sentence, {
@@ -384,6 +397,17 @@ class Player {
       details: { rehearsal: true },
     });
   }
+}
+
+/** A command may be asked for in two ways, and has one key. */
+const OTHER_WAY: Partial<Record<CassetteOperation, CassetteOperation>> = {
+  runSandbox: "runSandboxStream",
+  runSandboxStream: "runSandbox",
+};
+
+/** A call that was recorded the other way, when it says how its command ended. */
+function usable(call: CassetteCall | undefined): CassetteCall | undefined {
+  return call && (isFault(call) || recordedRun(call.outcome)) ? call : undefined;
 }
 
 /** The time and the faults of a call, without what it said. */
