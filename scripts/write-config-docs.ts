@@ -44,6 +44,8 @@ of them under one folder.
 | \`CERVER_PUBLIC_URL\` | the address others reach the gateway under |
 | \`P69_BASE_URL\` | for the gateway: the address of a relay that listens, such as \`http://127.0.0.1:18081\`; it becomes a compute of the account |
 | \`P69_API_TOKEN\` | that relay's token, at both ends: the gateway shows it, \`cerver relay --listen\` wants it |
+| \`CERVER_PREVIEW_HOST\` | a wildcard name such as \`*.preview.example.com\` that leads to the gateway; see [preview.md](preview.md) |
+| \`CERVER_MASTER_KEY\` | the key that seals credentials and signs links; several separated by commas, the current one first |
 | \`CERVER_REHEARSAL\` | for the gateway: cassettes to play as providers, paths separated by commas; see [rehearsal.md](rehearsal.md) |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
 | \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\` |

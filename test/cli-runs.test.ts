@@ -101,12 +101,15 @@ test("cerver runs lists the newest first, as a table or as JSON", async () => {
 
 describe("cerver logs", () => {
   test("prints what there is to the right descriptors, and with -f exits with the run's own code", async () => {
-    const run = await detached("printf 'out\\377'; echo err >&2; sleep 1; echo late; exit 7");
+    const run = await detached(
+      "printf 'out\\377'; echo err >&2; until [ -e go ]; do sleep 0.05; done; echo late; exit 7",
+    );
     await expect.poll(async () => (await client.getRun(session, run)).stderr_bytes).toBe(4);
     const prefix = run.slice(0, 24);
     const now = await home.run(["logs", prefix]);
     expect(now).toMatchObject({ code: 0, stderr: "err\n" });
     expect(now.stdout).not.toContain("late");
+    await client.run(session, { code: "touch go" });
     expect((await home.run(["logs", "--follow", "--stdout-only", prefix])).stderr).toBe("");
     expect(await home.run(["logs", "-f", "--stderr-only", run])).toEqual({
       code: 7,
@@ -167,18 +170,24 @@ describe("cerver kill", () => {
 });
 
 describe("a gateway that is started again", () => {
-  const COUNT = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo $i; echo e$i >&2; sleep 0.1; done; exit 9";
+  /** Counts to 40, and at 20 waits until it is let go: it is under way when the gateway is gone, however slow that is. */
+  const count = (go: string) =>
+    `i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo $i; echo e$i >&2; sleep 0.05; [ $i -ne 20 ] || until [ -e ${go} ]; do sleep 0.05; done; done; exit 9`;
   const lines = (text: string) => text.trimEnd().split("\n");
   const upTo40 = (before = "") => Array.from({ length: 40 }, (_, i) => `${before}${i + 1}`);
 
   test.each(["SIGKILL", "SIGTERM"] as const)(
     "by %s loses no run and no byte for those who wait",
     async (signal) => {
-      const background = await detached(COUNT);
-      const foreground = home.start(["run", "--session", session, "--timeout", "60s", COUNT]);
+      const code = count(`go-${signal}`);
+      const background = await detached(code);
+      const foreground = home.start(["run", "--session", session, "--timeout", "60s", code]);
       const logs = home.start(["logs", "-f", background]);
       await Promise.all([foreground.prints(/^5$/m), logs.prints(/^5$/m)]);
       await startGatewayAgain(signal);
+      // The relay comes back a moment later.
+      const letGo = () => client.run(session, { code: `touch go-${signal}` }).then(() => "gone on", String);
+      await expect.poll(letGo, { timeout: 20_000 }).toBe("gone on");
       for (const started of [foreground, logs]) {
         expect(await started.exited).toEqual({ code: 9, signal: null });
         expect(lines(started.stdout())).toEqual(upTo40());
@@ -186,7 +195,7 @@ describe("a gateway that is started again", () => {
         expect(said.filter((line) => line.startsWith("cerver: ")).length).toBe(1);
         expect(said.filter((line) => !line.startsWith("cerver: "))).toEqual(upTo40("e"));
       }
-      const { runs } = await client.runs(session, { limit: 2 });
+      const { runs } = await client.runs(session, { limit: 2, status: "failed" });
       expect(runs).toMatchObject([
         { status: "failed", exit_code: 9 },
         { status: "failed", exit_code: 9 },

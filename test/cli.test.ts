@@ -31,6 +31,7 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "sessions",
     "peek",
     "export",
+    "port",
     "computes",
     "gateway",
     "relay",

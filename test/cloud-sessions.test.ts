@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { e2bProvider } from "../src/gateway/compute/providers/e2b.js";
 import { vercelProvider } from "../src/gateway/compute/providers/vercel.js";
+import { gatewayConfig } from "../src/gateway/config.js";
+import { rotateMasterKey } from "../src/gateway/rotate-key.js";
 import { type Cerver, startCerver } from "./harness.js";
 import { type E2bServer, startE2bServer } from "./vendors/e2b-server.js";
 import { startVercelServer } from "./vendors/vercel-server.js";
@@ -274,5 +276,23 @@ describe("moving and resting", () => {
     expect((await ask("DELETE", "/v2/account/providers/e2b")).status).toBe(200);
     expect((await ask("POST", "/v2/sessions", { target_compute_id: "provider_e2b" })).status).toBe(409);
     expect((await ask("DELETE", "/v2/account/providers/e2b")).status).toBe(404);
+  });
+});
+
+describe("the master key", () => {
+  test("is replaced while the gateway runs, and everything is sealed anew", async () => {
+    await enable("e2b", { e2b_api_key: E2B_KEY });
+    const file = join(cerver.folder, "data", "master.key");
+    const before = await readFile(file, "utf8");
+    const config = gatewayConfig({ dataDir: join(cerver.folder, "data") }, { HOME: cerver.folder });
+    expect(await rotateMasterKey(config)).toBe(2);
+    const after = await readFile(file, "utf8");
+    expect(after).not.toContain(before.trim());
+    expect(after.trim().split("\n")).toHaveLength(1);
+    const { status, body } = await ask("POST", "/v2/sessions", { target_compute_id: "provider_e2b" });
+    expect(status).toBe(201);
+    await ask("DELETE", `/v2/sessions/${body.session_id}`);
+    // What the gateway still had in memory was not what opened it: a new one opens it too.
+    expect(await rotateMasterKey(config)).toBe(2);
   });
 });

@@ -1,10 +1,12 @@
 import { join } from "node:path";
 import { DirectLink } from "../src/gateway/compute/direct-link.js";
 import { p69Provider } from "../src/gateway/compute/providers/p69.js";
+import { DEFAULT_MAX_TREE_BYTES } from "../src/protocol/tree.js";
 import { createComputeApp } from "../src/relay/compute-app.js";
 import { relayConfig } from "../src/relay/config.js";
 import { hostEnvironment } from "../src/relay/host/environment.js";
 import { Sandboxes } from "../src/relay/host/sandboxes.js";
+import { Trees } from "../src/relay/host/trees.js";
 import { KeeperClient } from "../src/relay/keeper-client.js";
 import { RunEnds } from "../src/relay/run-ends.js";
 import { startListening } from "../src/relay/start.js";
@@ -14,10 +16,11 @@ import { silentLogger } from "../src/util/logger.js";
 export async function openCompute(
   stateDir: string,
   env: Record<string, string>,
-  { maxRuns = 8 }: { maxRuns?: number } = {},
+  { maxRuns = 8, maxTreeBytes = DEFAULT_MAX_TREE_BYTES, allowDirs = [] as string[] } = {},
 ) {
   const hostEnv = hostEnvironment({ PATH: process.env.PATH!, ...env }, []);
-  const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs: [] });
+  const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs });
+  const trees = await Trees.open({ sandboxes, stateDir, maxBytes: maxTreeBytes, logger: silentLogger });
   const ends = new RunEnds();
   const keeper = new KeeperClient({
     stateDir,
@@ -30,13 +33,18 @@ export async function openCompute(
   });
   const app = createComputeApp({
     sandboxes,
+    trees,
     keeper,
     ends,
     facts: { hostname: "h", capabilities: {}, metadata: {} },
     label: "h",
     logger: silentLogger,
   });
-  return { app, sandboxes, keeper, close: () => keeper.endAll() };
+  const close = async () => {
+    await keeper.endAll();
+    await trees.close();
+  };
+  return { app, sandboxes, trees, keeper, close };
 }
 
 /** This host as a compute that listens, and the adapter that reaches it over HTTP, as a gateway with P69_BASE_URL does. */

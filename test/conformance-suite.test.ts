@@ -366,6 +366,13 @@ const PLANTED: [what: string, check: string, bug: Bug][] = [
     }),
   ],
   [
+    "only says that it installed",
+    "install",
+    (real) => ({
+      installPackage: (record, _, env) => real.runSandbox(record, { code: "true", runtime: "shell" }, env),
+    }),
+  ],
+  [
     "installs whatever name it gets",
     "install-names",
     (real) => ({

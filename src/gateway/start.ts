@@ -21,6 +21,7 @@ import { CloudProviders, credentialed } from "./compute/cloud-providers.js";
 import { Computes } from "./compute/computes.js";
 import type { ProviderAdapter } from "./compute/contract.js";
 import { DirectCompute } from "./compute/direct-compute.js";
+import { cloudflareProvider } from "./compute/providers/cloudflare.js";
 import { e2bProvider } from "./compute/providers/e2b.js";
 import { p69Provider } from "./compute/providers/p69.js";
 import { vercelProvider } from "./compute/providers/vercel.js";
@@ -30,7 +31,11 @@ import { Sandboxes } from "./compute/sandboxes.js";
 import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
 import { isLoopback } from "./http/local-only.js";
+import { acceptNewsSockets } from "./http/news-upgrade.js";
+import { acceptPortSockets } from "./http/port-upgrade.js";
+import { previewUrl } from "./http/preview-address.js";
 import { acceptTunnels } from "./http/tunnel-upgrade.js";
+import { Ports } from "./session/ports.js";
 import { Sessions } from "./session/sessions.js";
 import { openDatabase } from "./store/database.js";
 
@@ -88,7 +93,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const credentials = new ProviderCredentials({ db, key: masterKey });
     const rehearsals = [...(deps.rehearsals ?? []), ...(await openRehearsals(config.rehearsals, deps.now))];
     const catalog = [...CATALOG, ...rehearsals.map(({ profile }) => profile)];
-    const adapters = [vercelProvider(), e2bProvider(), ...(deps.adapters ?? [])];
+    const adapters = [vercelProvider(), e2bProvider(), cloudflareProvider(), ...(deps.adapters ?? [])];
     const providers = providerRegistry([
       p69Provider(
         (id, request) => hub.fetch(id, request),
@@ -118,13 +123,23 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     });
     await sessions.takeUp();
 
+    const { previewHost } = config;
+    const ports = new Ports({
+      providers,
+      computes,
+      masterKey,
+      linkUrl: ({ id: sessionId }, port, ticket) =>
+        previewUrl({ sessionId, port, ticket }, publicUrl, previewHost),
+      onOpen: ({ id }) => sessions.activity.hold(id, "preview", "link"),
+    });
+
     const app = createGatewayApp({
       sessions,
+      ports,
+      previewHost,
       computes,
-      providers,
       clouds,
       sandboxes,
-      catalog,
       tokens,
       signins,
       links,
@@ -139,7 +154,30 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const port = await listen(server, config);
     const url = `http://${hostInUrl(config.host)}:${port}`;
     publicUrl ||= url;
-    const tunnels = acceptTunnels(server, { hub, computes, tokens, software, logger });
+    const previews = acceptPortSockets(server, {
+      sessions,
+      ports,
+      tokens,
+      previewHost,
+      publicUrl: () => publicUrl,
+      logger,
+    });
+    const newsSockets = acceptNewsSockets(server, {
+      sessions,
+      tokens,
+      signins,
+      localAccountId: config.noAuth ? account.id : undefined,
+      logger,
+    });
+    const tunnels = acceptTunnels(server, {
+      hub,
+      computes,
+      tokens,
+      software,
+      isTaken: (request) => previews.takes(request) || newsSockets.takes(request),
+      onStreamEvent: (computeId, event) => void sessions.tellAgentEvent(computeId, event),
+      logger,
+    });
     const direct = config.p69BaseUrl
       ? new DirectCompute({
           baseUrl: config.p69BaseUrl,
@@ -171,6 +209,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         await sessions.stressTests.stop();
         sessions.runs.stopping();
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        previews.close();
+        newsSockets.close();
         tunnels.close();
         await direct?.close();
         hub.close();

@@ -18,6 +18,7 @@ export const ERRORS = {
   conflict: { status: 409 },
   no_compute: { status: 409 },
   session_ended: { status: 410 },
+  link_expired: { status: 410 },
   too_large: { status: 413 },
   unsupported_media_type: { status: 415 },
   range_not_satisfiable: { status: 416 },

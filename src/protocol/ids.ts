@@ -11,7 +11,8 @@ export type IdPrefix =
   | "sub"
   | "use"
   | "orp"
-  | "stress";
+  | "stress"
+  | "carry";
 
 /**
  * Makes an id: the prefix, then 32 hex digits laid out as a UUID of version 7 (RFC 9562, section 5.7),

@@ -127,9 +127,16 @@ export const ReplayReport = z
     /** Named or refused: no policy could have chosen otherwise. */
     fixed: z.number().int(),
     changed: z.number().int(),
-    /** Means over what was replayed and is known on both sides; null when nothing is. */
-    startup_ms: z.object({ was: z.number(), would_be: z.number(), compared: z.number().int() }).nullable(),
-    /** Sums over what was replayed and is known on both sides. */
+    /** Means of the medians that were expected, over what was replayed; `happened` is the mean of what is known to have been. */
+    startup_ms: z
+      .object({
+        was: z.number(),
+        would_be: z.number(),
+        compared: z.number().int(),
+        happened: z.number().nullable(),
+      })
+      .nullable(),
+    /** Sums over what was replayed, for the minutes that sessions lived where that is known, else for those they might have. */
     cost_usd: z.object({ was: z.number(), would_be: z.number(), compared: z.number().int() }).nullable(),
     changes: z
       .array(

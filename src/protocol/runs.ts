@@ -223,7 +223,7 @@ export const RunRecord = z
       .nullable()
       .describe(
         "`exit`, `signal`, `timeout`, `cancelled`, `session_closed`, `abandoned` (nobody came back for it in time), " +
-          "`never_started`, `keeper_lost` (its keeper died, so nobody knows); null while it runs.",
+          "`never_started`, `keeper_lost` (what held it on its machine died, so nobody knows); null while it runs.",
       ),
     receipt: KillReceipt.optional(),
   })

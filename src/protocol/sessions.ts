@@ -282,7 +282,8 @@ export const SessionMoved = z
         files: z.number().int(),
         bytes_total: z.number(),
         bytes_sent: z.number(),
-        left_behind: z.array(z.string()),
+        left_behind: z.array(z.string()).describe("What was not taken along, and why; the first of them."),
+        left_behind_count: z.number().int(),
       })
       .nullable()
       .optional(),

@@ -1,8 +1,9 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { z } from "zod";
 import { CerverError } from "../protocol/errors.js";
 import { newId } from "../protocol/ids.js";
 import { parse } from "../protocol/parse.js";
+import { PortNumber } from "../protocol/ports.js";
 import { MAX_STDIN_LENGTH } from "../protocol/run-limits.js";
 import { OutputQuery, StreamQuery, timeoutOf } from "../protocol/runs.js";
 import {
@@ -17,6 +18,7 @@ import {
   SandboxState,
   WriteFileRequest,
 } from "../protocol/sandbox.js";
+import { CarryId, IncomingQuery, ManifestQuery, ReadBlobs, TREE_PATH } from "../protocol/tree.js";
 import { INLINE_BODY_BYTES, type SmallAnswer, type SmallCall } from "../tunnel/wire.js";
 import { knownBody, withKnownBody } from "../util/known-body.js";
 import type { Logger } from "../util/logger.js";
@@ -25,9 +27,12 @@ import type { Command } from "./host/command.js";
 import type { HostFacts } from "./host/facts.js";
 import { readSandboxFile, writeSandboxFile } from "./host/files.js";
 import { installCommand } from "./host/packages.js";
+import { SandboxPorts } from "./host/sandbox-ports.js";
 import type { Sandbox, Sandboxes } from "./host/sandboxes.js";
+import type { Trees } from "./host/trees.js";
 import type { RunOrder, RunState } from "./keeper/messages.js";
 import type { FollowHandlers, KeeperClient } from "./keeper-client.js";
+import { type PortCall, PortProxy } from "./ports.js";
 import { collectAnswer, isLinkLost, keptRun } from "./run-answer.js";
 import type { RunEnds } from "./run-ends.js";
 import { runEventStream } from "./run-events.js";
@@ -48,6 +53,7 @@ const StdinQuery = z.object({
 
 export interface ComputeAppDeps {
   sandboxes: Sandboxes;
+  trees: Trees;
   keeper: KeeperClient;
   /** The runs that end without anybody who waits for them here. */
   ends: RunEnds;
@@ -57,9 +63,11 @@ export interface ComputeAppDeps {
 }
 
 /** The p69 provider surface as this host serves it (contract section 4.4). */
-export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger }: ComputeAppDeps) {
+export function createComputeApp({ sandboxes, trees, keeper, ends, facts, label, logger }: ComputeAppDeps) {
   const app = Object.assign(new Hono(), { serveSmall });
   const at = `${PROVIDER_PATH}/sandboxes`;
+  const ports = new SandboxPorts();
+  const proxy = new PortProxy(ports);
 
   app.get(PROVIDER_PATH, async () =>
     answer(
@@ -210,10 +218,60 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
     return answer({ success: true, sandbox_id: sandbox.id });
   });
 
+  app.get(`${at}/:id/ports`, async (c) =>
+    answer({ ports: await ports.list(sandboxes.get(c.req.param("id")).id) }),
+  );
+  app.all(`${at}/:id/ports/:port/*`, (c) => proxy.forward(portCall(c)));
+  app.post(`${at}/:id/sockets/:port/*`, (c) => proxy.socket(portCall(c)));
+
+  app.get(`${at}/:id${TREE_PATH}`, async (c) => {
+    const { leave_secrets: leaveSecrets, skip_ignored: skipIgnored } = parse(ManifestQuery, c.req.query());
+    const sandbox = sandboxes.get(c.req.param("id"));
+    const options = { leaveSecrets, skipIgnored, busy: await isBusy(sandbox) };
+    const manifest = await trees.manifest(sandbox, options, c.req.raw.signal);
+    return new Response(manifest, { headers: { "content-type": "application/x-ndjson" } });
+  });
+  app.post(`${at}/:id${TREE_PATH}/blobs`, async (c) => {
+    const { sha256 } = await body(c.req.raw, ReadBlobs);
+    const pack = trees.read(sandboxes.get(c.req.param("id")), sha256, c.req.raw.signal);
+    return new Response(pack, { headers: { "content-type": "application/octet-stream" } });
+  });
+
+  const incoming = `${at}/:id${TREE_PATH}/incoming/:carry`;
+  app.put(incoming, async (c) => {
+    const sandbox = sandboxes.get(c.req.param("id"));
+    const { replaces } = parse(IncomingQuery, c.req.query());
+    const manifest = { body: bodyStream(c.req.raw), replaces };
+    return answer(await trees.expect(sandbox, carryOf(c.req.param("carry")), manifest, c.req.raw.signal));
+  });
+  app.get(incoming, (c) =>
+    answer(trees.missing(sandboxes.get(c.req.param("id")), carryOf(c.req.param("carry")))),
+  );
+  app.put(`${incoming}/blobs`, async (c) => {
+    const sandbox = sandboxes.get(c.req.param("id"));
+    const pack = bodyStream(c.req.raw);
+    return answer(await trees.write(sandbox, carryOf(c.req.param("carry")), pack, c.req.raw.signal));
+  });
+  app.post(`${incoming}/apply`, async (c) => {
+    const sandbox = sandboxes.get(c.req.param("id"));
+    if (await isBusy(sandbox)) {
+      throw new CerverError("conflict", "Runs are under way in the folder that the files are to come into.", {
+        hint: "End them first, or carry the folder into a new sandbox.",
+      });
+    }
+    return answer(await trees.apply(sandbox, carryOf(c.req.param("carry")), c.req.raw.signal));
+  });
+  app.delete(incoming, async (c) => {
+    const sandbox = sandboxes.get(c.req.param("id"));
+    await trees.discard(sandbox, carryOf(c.req.param("carry")), c.req.raw.signal);
+    return answer({ success: true });
+  });
+
   app.delete(`${at}/:id`, async (c) => {
     const id = c.req.param("id");
     // A sandbox that is unknown here may have left something with the keeper of an earlier relay.
     await keeper.endSandbox(id);
+    await trees.forget(id);
     await sandboxes.delete(id);
     return answer({
       success: true,
@@ -253,6 +311,15 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
     return { status: 200, headers: RUN_HEADERS, body: Buffer.from(JSON.stringify(value)) };
   }
 
+  function portCall({ req }: Context): PortCall {
+    const { id } = sandboxes.get(req.param("id") as string);
+    return { sandboxId: id, port: parse(PortNumber, req.param("port")), request: req.raw };
+  }
+
+  async function isBusy({ id }: Sandbox): Promise<boolean> {
+    return (await keeper.live()).some(({ sandbox_id }) => sandbox_id === id);
+  }
+
   function startAndFollow(sandbox: Sandbox, order: RunOrder, stdin: Uint8Array | undefined) {
     return async (handlers: FollowHandlers) =>
       (await keeper.startAndFollow(sandbox, order, stdin, handlers)).follow;
@@ -261,6 +328,10 @@ export function createComputeApp({ sandboxes, keeper, ends, facts, label, logger
   function follow(runId: string) {
     return (handlers: FollowHandlers) => keeper.follow(runId, {}, handlers);
   }
+}
+
+function carryOf(text: string): string {
+  return parse(CarryId, text);
 }
 
 type OrderWish = Partial<SandboxRunRequest> & { command?: Command };
@@ -345,6 +416,11 @@ function parseBody<S extends z.ZodType>(text: string, schema: S): z.output<S> {
   return parse(schema, value);
 }
 
+function bodyStream(request: Request): AsyncIterable<Uint8Array> {
+  return (request.body ??
+    new ReadableStream({ start: (stream) => stream.close() })) as AsyncIterable<Uint8Array>;
+}
+
 async function readText(request: Request): Promise<string> {
   return Buffer.from(await readBytes(request, MAX_BODY_BYTES)).toString("utf8");
 }
@@ -354,7 +430,7 @@ async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
   if (known) return known;
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of (request.body ?? []) as unknown as AsyncIterable<Uint8Array>) {
+  for await (const chunk of bodyStream(request)) {
     size += chunk.length;
     if (size > limit) {
       throw new CerverError("too_large", `The body is larger than ${Math.floor(limit / 1024 / 1024)} MiB.`);

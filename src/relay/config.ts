@@ -3,6 +3,7 @@ import { isAbsolute } from "node:path";
 import { z } from "zod";
 import { parse } from "../protocol/parse.js";
 import { DEFAULT_GRACE_MS } from "../protocol/run-limits.js";
+import { DEFAULT_MAX_TREE_BYTES } from "../protocol/tree.js";
 import { graceFromEnv } from "../util/duration.js";
 import { LOG_LEVELS } from "../util/logger.js";
 import { cerverPaths, type Env } from "../util/paths.js";
@@ -39,6 +40,12 @@ export const RelayConfig = z.strictObject({
     .default([])
     .describe("Folders that sessions may choose to work in."),
   allowEnv: z.array(z.string()).default([]).describe("Variables that runs get although they look secret."),
+  maxTreeBytes: z
+    .number()
+    .int()
+    .min(0)
+    .default(DEFAULT_MAX_TREE_BYTES)
+    .describe("How much a working folder may hold that is carried to or from this machine, in bytes."),
   graceMs: z.number().int().min(0).max(60_000).default(2_000).describe("Milliseconds between TERM and KILL."),
   runGraceMs: z
     .number()

@@ -107,7 +107,7 @@ export function isLinkLost({ reason }: AbortSignal): boolean {
 function keeperLost({ run_id }: RunState): CerverError {
   return new CerverError(
     "compute_lost",
-    `The keeper of run ${run_id} died with it, so its outcome is unknown.`,
+    `What held run ${run_id} on its machine died, so its outcome is unknown.`,
     {
       hint: "Look on that machine before you run it again.",
       details: { run_id, end_reason: "keeper_lost" },

@@ -81,7 +81,7 @@ function endEvent(state: RunState): RunEvent {
       run_id: state.run_id,
       status: "lost",
       code: "compute_lost",
-      error: "The keeper of this run died with it, so its outcome is unknown.",
+      error: "What held this run on its machine died, so its outcome is unknown.",
       hint: "Look on that machine before you run it again.",
     };
   }

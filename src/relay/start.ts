@@ -18,6 +18,7 @@ import { directServer } from "./direct-server.js";
 import { hostEnvironment } from "./host/environment.js";
 import { type HostFacts, hostFacts } from "./host/facts.js";
 import { Sandboxes } from "./host/sandboxes.js";
+import { Trees } from "./host/trees.js";
 import { Identity } from "./identity.js";
 import { KeeperClient } from "./keeper-client.js";
 import { RunEnds } from "./run-ends.js";
@@ -61,7 +62,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
   deps.signal?.addEventListener("abort", onAbort, { once: true });
   if (deps.signal?.aborted) onAbort();
   try {
-    const { facts, sandboxes, keeper, app } = await openHost(config, deps, logger);
+    const { facts, sandboxes, trees, keeper, app } = await openHost(config, deps, logger);
     const { computeId, token } = await register(config, deps, facts, stop.signal);
     let connected!: () => void;
     const firstConnection = new Promise<void>((resolve) => {
@@ -101,6 +102,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       deps.signal?.removeEventListener("abort", onAbort);
       if (leaveRuns) keeper.close();
       else await keeper.endAll();
+      await trees.close();
       await reporting;
       await lock.release();
     });
@@ -144,7 +146,7 @@ export async function startListening(
   const lock = await lockState(config, `${listen.host}:${listen.port}`);
   try {
     const { token, tokenFile } = await listenToken(config);
-    const { keeper, app } = await openHost(config, deps, logger);
+    const { trees, keeper, app } = await openHost(config, deps, logger);
     const server = await directServer({
       ...listen,
       names: config.listenNames,
@@ -166,6 +168,7 @@ export async function startListening(
         await server.close();
         if (leaveRuns) keeper.close();
         else await keeper.endAll();
+        await trees.close();
         await lock.release();
         resolveDone();
       })();
@@ -209,8 +212,9 @@ async function openHost(config: RelayConfig, { hasDisplay }: Pick<RelayDeps, "ha
     onEnded: ({ run_id }) => ends.add(run_id),
   });
   await keeper.adopt();
-  const app = createComputeApp({ sandboxes, keeper, ends, facts, label: config.name, logger });
-  return { facts, sandboxes, keeper, app };
+  const trees = await Trees.open({ sandboxes, stateDir, maxBytes: config.maxTreeBytes, logger });
+  const app = createComputeApp({ sandboxes, trees, keeper, ends, facts, label: config.name, logger });
+  return { facts, sandboxes, trees, keeper, app };
 }
 
 /** Two relays on one state folder would each end the other's sandboxes. */

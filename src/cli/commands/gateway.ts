@@ -11,6 +11,24 @@ interface GatewayOptions {
   auth: boolean;
 }
 
+/** `cerver gateway rotate-key`. */
+const rotateKeyCommand = (context: CliContext) =>
+  new Command("rotate-key")
+    .summary("seal the credentials of cloud providers with a new master key")
+    .description(
+      "Makes a new key in the key file and seals every credential with it, while the gateway runs or not. With CERVER_MASTER_KEY, put the new key in front of the old one there, separated by a comma, and run this.",
+    )
+    .option("--data-dir <folder>", "where the database is kept (default: $XDG_DATA_HOME/cerver)")
+    .addHelpText("after", "\nExample:\n  $ cerver gateway rotate-key")
+    .action(async (options: Pick<GatewayOptions, "dataDir">) => {
+      const { gatewayConfig } = await import("../../gateway/config.js");
+      const { rotateMasterKey } = await import("../../gateway/rotate-key.js");
+      const count = await rotateMasterKey(gatewayConfig(options, context.env));
+      context.out.line(
+        `Sealed anew: ${count} ${count === 1 ? "provider's credentials" : "providers' credentials"}.`,
+      );
+    });
+
 export const gatewayCommand = (context: CliContext) =>
   new Command("gateway")
     .summary("run the session API")
@@ -43,4 +61,5 @@ export const gatewayCommand = (context: CliContext) =>
       await stopped;
       await gateway.stop();
       context.process.exit(0);
-    });
+    })
+    .addCommand(rotateKeyCommand(context));

@@ -22,7 +22,7 @@ const published = (ms: number, source: string, date: string): FigureSource & { m
 });
 /** A price list that was known but not read again: the router uses it, and says so. */
 const listPrice = (source: string, date: string): FigureSource => ({
-  source: `${source}, list price; not read again for this version`,
+  source: `${source}, list price; it and the usual size were not read again`,
   date,
   checked: false,
 });
@@ -131,9 +131,10 @@ export const CATALOG: readonly ProviderProfile[] = [
       usdPerCreate: 0,
       defaultVcpus: 2,
       defaultGb: 1,
-      source: "E2B's pricing, which gives $0.0828 an hour for 1 vCPU and 2 GB",
+      source:
+        "E2B's pricing, $0.0828 an hour for 1 vCPU and 2 GB; how it is split, and the usual size, were not read again",
       date: "2026-08-21",
-      checked: true,
+      checked: false,
     },
     limits: {
       maxLifetimeMinutes: 24 * 60,
@@ -154,7 +155,8 @@ export const CATALOG: readonly ProviderProfile[] = [
     provider: "cloudflare",
     label: "Cloudflare Sandbox",
     kind: "live",
-    runtimes: ["shell", "node", "python"],
+    // Python is in another image than the default one.
+    runtimes: ["shell", "node"],
     packageInstall: true,
     publicPreview: true,
     // A container that sleeps loses its files.

@@ -5,6 +5,7 @@ import { CLOUD } from "./conformance/checks/cloud.js";
 import { DURABLE } from "./conformance/checks/durable.js";
 import { ENDS } from "./conformance/checks/ends.js";
 import { FILES } from "./conformance/checks/files.js";
+import { INSTALL } from "./conformance/checks/install.js";
 import { OPTIONS } from "./conformance/checks/options.js";
 import { OUTPUT } from "./conformance/checks/output.js";
 import { SANDBOXES } from "./conformance/checks/sandboxes.js";
@@ -21,6 +22,7 @@ export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [
   ...OUTPUT,
   ...OPTIONS,
   ...FILES,
+  ...INSTALL,
   ...SANDBOXES,
   ...CANCEL,
   ...DURABLE,

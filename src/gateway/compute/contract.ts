@@ -1,3 +1,4 @@
+import type { ListeningPort } from "../../protocol/ports.js";
 import type { ProviderName, RehearsalName } from "../../protocol/providers.js";
 import type {
   CreateSandboxRequest,
@@ -7,6 +8,7 @@ import type {
   SandboxRunRequest,
   WriteFileRequest,
 } from "../../protocol/sandbox.js";
+import type { AppliedTree, MissingBlobs, WrittenBlobs } from "../../protocol/tree.js";
 
 /** One sandbox on one compute. */
 export interface SandboxRecord {
@@ -87,6 +89,56 @@ export interface DurableRuns {
   ends(env: MachineEnv): Promise<Response>;
 }
 
+/** What of a folder is wanted. */
+export interface FolderOptions {
+  /** Leave secrets that git ignores behind; the manifest of a folder that has some refuses them otherwise. */
+  leaveSecrets: boolean;
+  /** Leave all behind that git ignores. */
+  skipIgnored: boolean;
+}
+
+/**
+ * What a provider can do beyond the contract when a sandbox's working folder can be carried to another one: by its
+ * manifest, and by the contents that the other side misses. `src/protocol/tree.ts` has the words, docs/move.md the
+ * formats. A provider that cannot, such as a public relay, throws `unsupported`. `carry` names one carrying.
+ */
+export interface FolderCarrier {
+  /** Lines of JSON: a `ManifestHead`, then a `TreeEntry` each. */
+  manifest(
+    record: SandboxRecord,
+    options: FolderOptions,
+    env: MachineEnv,
+  ): Promise<ReadableStream<Uint8Array>>;
+  /** Contents that the last manifest names, as a pack. */
+  read(
+    record: SandboxRecord,
+    sha256: readonly string[],
+    env: MachineEnv,
+  ): Promise<ReadableStream<Uint8Array>>;
+  /**
+   * Begins to take a folder by its manifest. The sandbox's own has to be empty, or hold this very tree, or the one whose
+   * hash is `replaces`: `conflict` otherwise.
+   */
+  expect(
+    record: SandboxRecord,
+    carry: string,
+    wish: { manifest: ReadableStream<Uint8Array>; replaces: string | undefined },
+    env: MachineEnv,
+  ): Promise<MissingBlobs>;
+  missing(record: SandboxRecord, carry: string, env: MachineEnv): Promise<MissingBlobs>;
+  /** Takes a pack. Contents that do not have their hash are dropped, and named by {@link missing}. */
+  write(
+    record: SandboxRecord,
+    carry: string,
+    pack: ReadableStream<Uint8Array>,
+    env: MachineEnv,
+  ): Promise<WrittenBlobs>;
+  /** Puts what came into the folder, as a whole or not at all. */
+  apply(record: SandboxRecord, carry: string, env: MachineEnv): Promise<AppliedTree>;
+  /** Ends a carrying that failed: nothing of it stays. */
+  discard(record: SandboxRecord, carry: string, env: MachineEnv): Promise<void>;
+}
+
 /** What a cloud vendor's adapter can do beyond the contract. Failures are thrown, as a `CerverError`. */
 export interface CloudAccount {
   /** The names of the credentials it needs, and those it can do without. */
@@ -103,9 +155,38 @@ export interface CloudAccount {
   wake?(record: SandboxRecord, env: ProviderEnv): Promise<SandboxRecord>;
 }
 
+/**
+ * What a provider can do beyond the contract when requests can be passed on to servers inside a sandbox. Only ports that
+ * the sandbox's own processes listen on are reached: others are `not_found`. Failures are thrown, as a `CerverError`.
+ */
+export interface PortForwarding {
+  /** The TCP ports that are listened on. */
+  list(record: SandboxRecord, env: ProviderEnv): Promise<ListeningPort[]>;
+  /** Passes one request on: its URL's path and query are those at the server, bodies are streamed both ways. */
+  forward(record: SandboxRecord, port: number, request: PortRequest, env: ProviderEnv): Promise<Response>;
+  /**
+   * Passes a websocket handshake on, then raw bytes: the request's body and the answer's are the two directions. A server
+   * that refuses has `accepted` false, and the response is its answer.
+   */
+  socket(record: SandboxRecord, port: number, request: PortRequest, env: ProviderEnv): Promise<PortSocket>;
+}
+export interface PortRequest {
+  method: string;
+  /** With its query, beginning with a slash. */
+  path: string;
+  headers: Headers;
+  body: ReadableStream<Uint8Array> | null;
+}
+export interface PortSocket {
+  accepted: boolean;
+  response: Response;
+}
+
 /** An adapter: the contract, and what the provider can do beyond it. */
 export type ProviderAdapter = CerverInterface & {
   readonly durable?: DurableRuns;
+  readonly ports?: PortForwarding;
+  readonly folder?: FolderCarrier;
   readonly cloud?: CloudAccount;
   /** A rehearsal has the name of the provider that it stands in for, and is registered under another: see {@link registeredName}. */
   readonly registeredAs?: RehearsalName;

@@ -23,6 +23,8 @@ const CANCEL_TIMEOUT_MS = 2_000;
 const IDLE_MS = 4_000;
 /** The other end is asked by the system whether it still is there after this long a silence. */
 const TCP_KEEP_ALIVE_MS = 15_000;
+/** Calls under way at once: fewer than the connections that a relay takes, so that ending one always finds one. */
+const MAX_CALLS = 900;
 /** An answer that says why something failed is short. */
 const MAX_FAILURE_BYTES = 64 * 1024;
 
@@ -108,6 +110,7 @@ export class DirectLink implements Link {
 
   async #ask(call: Call): Promise<Response> {
     if (!this.#isOpen) throw offline("the link to it is closed");
+    if (this.#calls.size >= MAX_CALLS) throw full();
     call.signal.throwIfAborted();
     const id = newId("req");
     const request = this.#request(call.method, call.path, { ...call.headers, [CALL_HEADER]: id });
@@ -267,6 +270,17 @@ function offline(why: string, cause?: unknown): CerverError {
     hint: "Start it with `cerver relay --listen` on that machine, and look at P69_BASE_URL.",
     cause,
   });
+}
+
+function full(): CerverError {
+  return new CerverError(
+    "relay_full",
+    `${MAX_CALLS} calls of this compute are under way, as many as it takes.`,
+    {
+      hint: "Try again when some have ended.",
+      details: { retry_after_ms: 1_000 },
+    },
+  );
 }
 
 function lost(why: string, cause?: unknown): CerverError {

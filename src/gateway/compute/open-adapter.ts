@@ -55,6 +55,17 @@ export const ADAPTERS: Readonly<Partial<Record<ProviderName, AdapterEntry>>> = {
       return { adapter: e2bProvider({ ...(apiUrl && { apiUrl }), ...(sandboxUrl && { sandboxUrl }) }) };
     },
   },
+  cloudflare: {
+    required: {
+      CLOUDFLARE_SANDBOX_URL: "cloudflare_sandbox_url",
+      CLOUDFLARE_SANDBOX_KEY: "cloudflare_sandbox_key",
+    },
+    optional: {},
+    open: async () => {
+      const { cloudflareProvider } = await import("./providers/cloudflare.js");
+      return { adapter: cloudflareProvider() };
+    },
+  },
 };
 
 /** The variables that an adapter needs and that are not set. Throws `invalid_request` for a name that no adapter has. */

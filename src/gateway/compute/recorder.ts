@@ -30,8 +30,8 @@ const MAX_SANDBOXES = 100_000;
 /**
  * The same adapter, with each of its calls written to a cassette: what was asked, what came, and when.
  *
- * Nothing else changes for whoever uses it. Runs that a provider keeps (`durable`) are handed through and not recorded:
- * a rehearsal has none.
+ * Nothing else changes for whoever uses it. What goes beyond a sandbox's calls (runs that a provider keeps, ports, folders that
+ * are carried) is handed through and not recorded: a rehearsal has none of it.
  */
 export function recorded(
   adapter: ProviderAdapter,
@@ -79,6 +79,8 @@ export function recorded(
         adapter.deleteSandbox(record, env),
       ),
     ...(adapter.durable && { durable: adapter.durable }),
+    ...(adapter.ports && { ports: adapter.ports }),
+    ...(adapter.folder && { folder: adapter.folder }),
     ...(adapter.cloud && { cloud: recordedCloud(adapter.cloud, recorder, about) }),
   };
 }

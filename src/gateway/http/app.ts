@@ -9,9 +9,8 @@ import type { DeviceCodes } from "../account/device-codes.js";
 import type { SigninLinks } from "../account/signin-links.js";
 import type { CloudProviders } from "../compute/cloud-providers.js";
 import type { Computes } from "../compute/computes.js";
-import type { ProviderProfile } from "../compute/profile.js";
-import type { ProviderRegistry } from "../compute/registry.js";
 import type { Sandboxes } from "../compute/sandboxes.js";
+import type { Ports } from "../session/ports.js";
 import type { Sessions } from "../session/sessions.js";
 import { type AccountVariables, authenticate } from "./auth.js";
 import { localOnly } from "./local-only.js";
@@ -27,6 +26,7 @@ import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { eventRoutes } from "./routes/events.js";
 import { keyRoutes } from "./routes/keys.js";
+import { portRoutes, previews } from "./routes/ports.js";
 import { providerRoutes } from "./routes/providers.js";
 import { routingRoutes } from "./routes/routing.js";
 import { sandboxRoutes } from "./routes/sandbox.js";
@@ -35,17 +35,18 @@ import { stressTestRoutes } from "./routes/stress-tests.js";
 
 export interface GatewayAppDeps {
   sessions: Sessions;
+  ports: Ports;
   computes: Computes;
-  providers: ProviderRegistry;
   clouds: CloudProviders;
   sandboxes: Sandboxes;
-  catalog: readonly ProviderProfile[];
   tokens: ApiTokens;
   signins: BrowserSignins;
   links: SigninLinks;
   devices: DeviceCodes;
   /** The address that people and relays use. */
   publicUrl: () => string;
+  /** A wildcard name such as `*.preview.example.com`, when ports are shown on hosts of their own. */
+  previewHost?: string | undefined;
   /** Set on a gateway without tokens: everybody on this machine is this account. */
   localAccountId?: string;
   logger: Logger;
@@ -64,6 +65,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     c.header("X-Request-Id", requestId);
     await next();
   });
+  app.use(previews(deps));
   if (localAccountId) app.use(localOnly());
 
   app.get("/health", (c) => c.json({ status: "ok", service: "cerver-gateway", version: VERSION }));
@@ -73,6 +75,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.use(`${base}/*`, authenticate(deps));
     app.route(base, eventRoutes(deps));
     app.route(`${base}/sessions`, sessionRoutes(deps));
+    app.route(`${base}/sessions`, portRoutes(deps));
     app.route(`${base}/runs`, accountRunRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));

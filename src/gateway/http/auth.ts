@@ -1,5 +1,7 @@
+import type { IncomingHttpHeaders } from "node:http";
+import type { HttpBindings } from "@hono/node-server";
 import type { Context, MiddlewareHandler } from "hono";
-import { getCookie } from "hono/cookie";
+import { parse as parseCookies } from "hono/utils/cookie";
 import { CerverError } from "../../protocol/errors.js";
 import type { Scope } from "../../protocol/scopes.js";
 import type { ApiTokens, Principal } from "../account/api-tokens.js";
@@ -60,16 +62,28 @@ export function has(scopes: ReadonlySet<Scope>, wanted: Scope): boolean {
   return scopes.has("admin") || (wanted === "read" && scopes.has("run"));
 }
 
-async function principalOf(c: Context, { tokens, signins, localAccountId }: AuthDeps): Promise<Principal> {
-  const authorization = c.req.header("authorization");
+async function principalOf(c: Context, deps: AuthDeps): Promise<Principal> {
+  return principalOfHeaders((c.env as HttpBindings).incoming.headers, deps, c.req.method);
+}
+
+/**
+ * Who asks, by the headers of a request. Throws `unauthenticated`. `method` is `WS` for a websocket, which every page may
+ * open: like what changes something, it has to come from our own.
+ */
+export async function principalOfHeaders(
+  headers: IncomingHttpHeaders,
+  { tokens, signins, localAccountId }: AuthDeps,
+  method: string,
+): Promise<Principal> {
+  const { authorization } = headers;
   if (authorization !== undefined) {
     const token = /^Bearer +(\S+)$/i.exec(authorization)?.[1];
     const principal = token === undefined ? undefined : await tokens.verify(token);
     if (principal) return principal;
     throw unauthenticated("The token in the Authorization header is wrong, expired or revoked.");
   }
-  const cookie = getCookie(c, SIGNIN_COOKIE);
-  const accountId = cookie && mayUseCookie(c) ? await signins.verify(cookie) : undefined;
+  const cookie = parseCookies(headers.cookie ?? "", SIGNIN_COOKIE)[SIGNIN_COOKIE];
+  const accountId = cookie && mayUseCookie(headers, method) ? await signins.verify(cookie) : undefined;
   if (accountId) return owner(accountId);
   if (localAccountId) return owner(localAccountId);
   throw unauthenticated("This needs a token, in the header `Authorization: Bearer ck_…`.");
@@ -86,14 +100,16 @@ function owner(accountId: string): Principal {
 }
 
 /** A cookie is sent by the browser unasked, so what changes something has to come from our own pages. */
-function mayUseCookie(c: Context): boolean {
-  if (c.req.method === "GET" || c.req.method === "HEAD")
-    return c.req.header("sec-fetch-site") !== "cross-site";
-  return isSameOrigin(c);
+function mayUseCookie(headers: IncomingHttpHeaders, method: string): boolean {
+  if (method === "GET" || method === "HEAD") return headers["sec-fetch-site"] !== "cross-site";
+  return isOwnPage(headers);
 }
 
 /** Whether a request says that a page of this very gateway has made it. */
 export function isSameOrigin(c: Context): boolean {
-  const origin = c.req.header("origin");
-  return origin !== undefined && URL.canParse(origin) && new URL(origin).host === c.req.header("host");
+  return isOwnPage({ origin: c.req.header("origin"), host: c.req.header("host") });
+}
+
+function isOwnPage({ origin, host }: Pick<IncomingHttpHeaders, "origin" | "host">): boolean {
+  return origin !== undefined && URL.canParse(origin) && new URL(origin).host === host;
 }

@@ -19,6 +19,10 @@ export interface TunnelUpgradeDeps {
   computes: Computes;
   tokens: ApiTokens;
   software: string;
+  /** Whether somebody else answers this upgrade. */
+  isTaken?(request: IncomingMessage): boolean;
+  /** Hears what an agent on a public relay tells of its session. */
+  onStreamEvent?(computeId: string, event: { session_id: string; event: unknown }): void;
   logger: Logger;
 }
 
@@ -36,6 +40,7 @@ export function acceptTunnels(server: Server, deps: TunnelUpgradeDeps): { close(
     handleProtocols: (offered) => (offered.has(TUNNEL_SUBPROTOCOL) ? TUNNEL_SUBPROTOCOL : false),
   });
   server.on("upgrade", (request, socket: Duplex, head) => {
+    if (deps.isTaken?.(request)) return;
     // Until ws has the socket, a broken one would have nobody to tell.
     const ignore = () => {};
     socket.on("error", ignore);
@@ -54,6 +59,7 @@ export function acceptTunnels(server: Server, deps: TunnelUpgradeDeps): { close(
             side: "gateway",
             logger,
             software: deps.software,
+            onStreamEvent: (event) => deps.onStreamEvent?.(computeId, event),
           });
           deps.hub.attach(computeId, channel);
           logger.info({ level }, "relay connected");
@@ -104,7 +110,8 @@ function queryToken(request: IncomingMessage, url: URL): string | undefined {
   return offered.includes(TUNNEL_SUBPROTOCOL) ? undefined : (url.searchParams.get("token") ?? undefined);
 }
 
-function refuse(socket: Duplex, error: unknown, logger: Logger): void {
+/** Answers an upgrade that is not taken, as any failed request is answered. */
+export function refuse(socket: Duplex, error: unknown, logger: Logger): void {
   const known =
     error instanceof CerverError ? error : new CerverError("internal", "Something went wrong here.");
   if (known.code === "internal") logger.error({ err: error }, "websocket upgrade failed");

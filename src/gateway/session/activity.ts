@@ -22,6 +22,7 @@ export class Activity {
   readonly #logger: Logger;
   readonly #noted = new Map<string, Noted>();
   readonly #lastAt = new Map<string, number>();
+  readonly #held = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -47,6 +48,22 @@ export class Activity {
   touch(sessionId: string): void {
     this.#lastAt.set(sessionId, this.#now());
     this.#timer ??= setTimeout(() => void this.flush(), FLUSH_MS).unref();
+  }
+
+  /** Something goes on in a session until the returned function is called. */
+  hold(sessionId: string, kind: ActivityKind, caller: string): () => void {
+    this.note(sessionId, kind, caller);
+    this.#held.set(sessionId, (this.#held.get(sessionId) ?? 0) + 1);
+    return () => {
+      const left = this.#held.get(sessionId)! - 1;
+      if (left > 0) this.#held.set(sessionId, left);
+      else this.#held.delete(sessionId);
+      this.touch(sessionId);
+    };
+  }
+
+  isHeld(sessionId: string): boolean {
+    return this.#held.has(sessionId);
   }
 
   /** When something last happened in a session, as far as it is not in the database yet. */

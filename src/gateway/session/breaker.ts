@@ -18,7 +18,7 @@ export interface Breaker {
   at: number;
   /** The newest outcomes as letters, `o` or `x`, for the words that are shown. */
   recent: string;
-  /** Until when nothing is sent; 0 when it is not held. */
+  /** Until when nothing is sent; a time that is over once it is not held, 0 when it never was. */
   until: number;
   /** Why it is held, for the words. */
   because: "failures" | "throttled" | null;
@@ -28,10 +28,10 @@ export interface Breaker {
   probedAt: number | null;
 }
 
-const HALF_LIFE_MS = 5 * 60_000;
+const HALF_LIFE_MS = 30 * 60_000;
 const HALF_LIFE_SAMPLES = 8;
 /** It opens when at least this much failure has gathered lately, and it is at least this share of what was tried. */
-const FAILURES_TO_OPEN = 2.5;
+const FAILURES_TO_OPEN = 2.4;
 const SHARE_TO_OPEN = 0.5;
 const RECENT = 10;
 export const FIRST_OPEN_MS = 30_000;
@@ -108,7 +108,7 @@ export function withOutcome(breaker: Breaker, outcome: Outcome, now: number): Br
     // One that was sent before it opened says nothing about now.
     if (breaker.state === "open") return counted;
     if (breaker.state === "closed") return counted;
-    return { ...counted, state: "closed", ok: 1, failed: 0, until: 0, because: null, probedAt: null };
+    return { ...counted, state: "closed", ok: 1, failed: 0, because: null, probedAt: null };
   }
   if (breaker.state === "half_open") return opened(counted, now);
   if (breaker.state === "open") return counted;
@@ -149,7 +149,7 @@ function throttled(breaker: Breaker, retryAfterMs: number | undefined, now: numb
 function count(breaker: Breaker, ok: boolean, now: number): Breaker {
   const fade = 2 ** (-Math.max(0, now - breaker.at) / HALF_LIFE_MS - 1 / HALF_LIFE_SAMPLES);
   // What the words count is what lately happened: a pause that made the rest fade begins them anew.
-  const recent = now - breaker.at > 2 * HALF_LIFE_MS ? "" : breaker.recent;
+  const recent = now - breaker.at >= 2 * HALF_LIFE_MS ? "" : breaker.recent;
   return {
     ...breaker,
     ok: breaker.ok * fade + (ok ? 1 : 0),

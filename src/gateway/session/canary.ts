@@ -18,11 +18,13 @@ export interface CanaryChoice {
 
 interface Ranked {
   key: string;
+  score: number;
   estimates: Estimates;
 }
 
 /**
- * Whether this create goes to a candidate that is not first, and to which: the one that was measured least.
+ * Whether this create goes to a candidate that is not first, and to which: the one that was measured least, where two points
+ * of score that it is behind count as one measurement, so that the hopeless ones are tried less often.
  *
  * The chance is what the budget has left, so canaries never exceed the share by more than one, and use it up on average.
  * `chance` is a random number from 0 to below 1. Null when the policy asks for none.
@@ -38,7 +40,8 @@ export function canaryChoice(
   const not = (reason: string): CanaryChoice => ({ share, taken: false, reason });
   if (named) return not("The candidate was named, so no other is tried.");
   const others = ranked.slice(1).filter(({ estimates: { cost } }) => withinCap(cost, cap));
-  const least = [...others].sort((a, b) => evidence(a) - evidence(b))[0];
+  const needed = (one: Ranked) => evidence(one) + (ranked[0]!.score - one.score) / 2;
+  const least = [...others].sort((a, b) => needed(a) - needed(b))[0];
   if (!least) {
     return not(
       ranked.length > 1
@@ -52,7 +55,7 @@ export function canaryChoice(
   return {
     share,
     taken: true,
-    reason: `Tried to measure it: the candidate with the fewest measurements, within a share of ${percent(share)}.`,
+    reason: `Tried to measure it: a candidate that was measured little, within a share of ${percent(share)}.`,
     key: least.key,
   };
 }

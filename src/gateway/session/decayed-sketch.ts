@@ -13,10 +13,17 @@ export interface Sketch {
   /** When the weights held, in milliseconds of the wall clock. */
   readonly at: number;
   /** Evidence that values are now slower than the median, and that they are faster. */
-  readonly slower: number;
-  readonly faster: number;
-  /** The newest values, which stay when a shift makes the rest be forgotten. */
+  readonly slower: Evidence;
+  readonly faster: Evidence;
+  /** The newest values: those that made a shift be noticed stay when the rest is forgotten. */
   readonly recent: readonly number[];
+}
+
+/** A cumulative sum, over how many values it has been above zero, and where the median was when it left zero. */
+export interface Evidence {
+  readonly sum: number;
+  readonly values: number;
+  readonly from: number;
 }
 
 export interface Fading {
@@ -30,7 +37,7 @@ export interface Fading {
 
 export const DEFAULT_FADING: Fading = {
   halfLifeSamples: 20,
-  halfLifeMs: 3 * 86_400_000,
+  halfLifeMs: 1.5 * 86_400_000,
   noticesShifts: true,
 };
 
@@ -38,7 +45,7 @@ export const DEFAULT_FADING: Fading = {
 const SMALLEST = 0.01;
 const RATIO = 1.1;
 export const BUCKETS = 192;
-export const RECENT = 6;
+export const RECENT = 10;
 /** A weight below this is nothing. */
 const DUST = 0.005;
 
@@ -51,22 +58,29 @@ const AFTER_SHIFT = 0.05;
 /** Before this much evidence a median is too uncertain to compare with. */
 const ENOUGH = 3;
 
-export const EMPTY_SKETCH: Sketch = { weights: new Map(), at: 0, slower: 0, faster: 0, recent: [] };
+const NONE: Evidence = { sum: 0, values: 0, from: 0 };
+export const EMPTY_SKETCH: Sketch = { weights: new Map(), at: 0, slower: NONE, faster: NONE, recent: [] };
 
 /** The sketch with one more value. A value that is no number changes nothing. */
 export function addValue(sketch: Sketch, value: number, at: number, fading: Fading = DEFAULT_FADING): Sketch {
   if (!Number.isFinite(value) || value < 0) return sketch;
   const median = weightOf(sketch, at, fading) >= ENOUGH ? quantile(sketch, 0.5) : null;
-  const off =
-    median === null || !fading.noticesShifts ? 0 : clip(Math.log(Math.max(value, SMALLEST) / median));
-  const slower = Math.max(0, sketch.slower + off - SLACK);
-  const faster = Math.max(0, sketch.faster - off - SLACK);
+  const looks = median !== null && fading.noticesShifts;
+  const slower = looks ? gather(sketch.slower, value, median, 1) : NONE;
+  const faster = looks ? gather(sketch.faster, value, median, -1) : NONE;
   const recent = [...sketch.recent, value].slice(-RECENT);
   const faded = fade(sketch, at, 2 ** (-1 / fading.halfLifeSamples), fading);
-  if (median !== null && Math.max(slower, faster) >= ALARM) {
-    const shifted = sinceShift(recent, median, slower >= ALARM);
+  const alarm = [slower, faster].find(({ sum }) => sum >= ALARM);
+  if (alarm) {
+    const since = recent.slice(-alarm.values);
     const past = new Map([...faded].map(([bucket, weight]) => [bucket, weight * AFTER_SHIFT]));
-    return { weights: addAll(past, shifted), at: latest(sketch, at), slower: 0, faster: 0, recent: shifted };
+    return {
+      weights: addAll(past, since),
+      at: latest(sketch, at),
+      slower: NONE,
+      faster: NONE,
+      recent: since,
+    };
   }
   return { weights: addAll(faded, [value]), at: latest(sketch, at), slower, faster, recent };
 }
@@ -98,7 +112,7 @@ export function sketchToJson({ weights, at, slower, faster, recent }: Sketch): S
   return {
     at,
     w: [...weights].map(([bucket, weight]) => [bucket, round(weight)]),
-    s: [round(slower), round(faster)],
+    s: [slower, faster].map(({ sum, values, from }) => [round(sum), values, round(from)]),
     r: recent.map(round),
   };
 }
@@ -106,12 +120,22 @@ export function sketchToJson({ weights, at, slower, faster, recent }: Sketch): S
 export interface SketchJson {
   at: number;
   w: [number, number][];
-  s: [number, number];
+  s: number[][];
   r: number[];
 }
 
 export function sketchFromJson({ at, w, s, r }: SketchJson): Sketch {
-  return { weights: new Map(w.slice(0, BUCKETS)), at, slower: s[0], faster: s[1], recent: r.slice(-RECENT) };
+  return {
+    weights: new Map(w.slice(0, BUCKETS)),
+    at,
+    slower: evidenceOf(s[0]),
+    faster: evidenceOf(s[1]),
+    recent: r.slice(-RECENT),
+  };
+}
+
+function evidenceOf([sum = 0, values = 0, from = 0]: number[] = []): Evidence {
+  return { sum, values, from };
 }
 
 function bucketOf(value: number): number {
@@ -119,14 +143,12 @@ function bucketOf(value: number): number {
   return Math.min(BUCKETS - 1, bucket);
 }
 
-function clip(logRatio: number): number {
-  return Math.max(-CLIP, Math.min(CLIP, logRatio));
-}
-
-/** The newest values on the side to which the level moved, back to the first that was not. */
-function sinceShift(recent: readonly number[], median: number, slower: boolean): number[] {
-  const last = recent.findLastIndex((value) => (slower ? value <= median : value >= median));
-  return recent.slice(last + 1);
+/** The evidence with one more value. It compares with where the median was before, as the median moves along with a shift. */
+function gather({ sum, values, from }: Evidence, value: number, median: number, sign: 1 | -1): Evidence {
+  const reference = values > 0 ? from : median;
+  const off = sign * Math.log(Math.max(value, SMALLEST) / reference);
+  const next = sum + Math.max(-CLIP, Math.min(CLIP, off)) - SLACK;
+  return next > 0 ? { sum: next, values: values + 1, from: reference } : NONE;
 }
 
 function fade(sketch: Sketch, at: number, factor: number, fading: Fading): Map<number, number> {

@@ -109,10 +109,11 @@ export class Housekeeping {
   sleepsAt(session: Session): number | null {
     if (session.idle_timeout_ms === null || session.paused_at !== null || session.compute_id === null)
       return null;
-    if (this.#deps.runs.isRunning(session.id)) return null;
+    const { runs, activity } = this.#deps;
+    if (runs.isRunning(session.id) || activity.isHeld(session.id)) return null;
     const lastAt = Math.max(
       session.last_active_at ?? session.created_at,
-      this.#deps.activity.lastNoted(session.id) ?? 0,
+      activity.lastNoted(session.id) ?? 0,
     );
     return lastAt + session.idle_timeout_ms;
   }

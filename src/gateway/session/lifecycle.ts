@@ -8,6 +8,7 @@ import type {
   ResumeRequest,
   SessionMoved,
 } from "../../protocol/sessions.js";
+import { type CarryReport, carryFolder } from "../compute/carry.js";
 import type { Computes } from "../compute/computes.js";
 import type { Database } from "../store/schema.js";
 import type { Costs } from "./costs.js";
@@ -33,13 +34,6 @@ export interface LifecycleDeps {
   onChange: (session: Session, change: "paused" | "resumed" | "moved") => void;
 }
 
-interface CarryReport {
-  tree_hash: string;
-  files: number;
-  bytes_total: number;
-  bytes_sent: number;
-  left_behind: string[];
-}
 type CarryWish = Pick<ChangeComputeRequest, "carry" | "leave_secrets" | "skip_ignored">;
 
 /** What becomes of an open session's compute: it rests, comes back, moves. The session and its transcript stay. */
@@ -184,7 +178,6 @@ export class Lifecycle {
       ? { ...rest, ...(rest.mode === "pinned" && { mode: "balanced" as const }) }
       : policy;
     const request: CreateSessionRequest = { ...created, policy: openPolicy, ...where };
-    await runs.endAll(session, "compute_changed");
     const made = await provisioning.provision({
       accountId: session.account_id,
       sessionId: session.id,
@@ -199,10 +192,13 @@ export class Lifecycle {
       compute_id: made.computeId,
       sandbox_id: made.sandboxId,
     };
+    // A vendor that names sandboxes by their session gave the one that there was: nothing has to move.
+    const isSame = made.computeId === session.compute_id && made.sandboxId === session.sandbox_id;
     let carried: CarryReport | undefined;
     let warning: string | undefined;
     try {
-      const report = await this.#carry(session, place, wish, signal);
+      await runs.endAll(session, "compute_changed");
+      const report = isSame ? undefined : await this.#carry(session, place, wish, signal);
       if (typeof report === "string") warning = report;
       else carried = report;
     } catch (error) {
@@ -213,7 +209,7 @@ export class Lifecycle {
     }
     await costs.ended(session.id, { except: made.sandboxId });
     const there = await this.#update(session, this.#bound(session, request, made));
-    if (session.sandbox_id !== null) await sandboxes.end(session);
+    if (session.sandbox_id !== null && !isSame) await sandboxes.end(session);
     const from = session.compute_id === null ? "" : ` from ${session.compute_id}`;
     await transcripts.append(session, [note(`Compute changed${from} to ${made.computeId}.`)]);
     return {
@@ -233,7 +229,19 @@ export class Lifecycle {
     signal: AbortSignal,
   ): Promise<CarryReport | string | undefined> {
     if (carry === "never" || session.compute_id === null || session.sandbox_id === null) return undefined;
-    return "The working folder stayed behind: one of the two computes cannot hand it over.";
+    const { sandboxes, computes } = this.#deps;
+    const [source, target] = [sandboxes.reach(session, signal), sandboxes.reach(to, signal)];
+    if (!source?.adapter.folder || !target?.adapter.folder)
+      return "The working folder stayed behind: one of the two computes cannot hand it over.";
+    if (!computes.isOnline(session.compute_id))
+      return `The working folder stayed behind: ${session.compute_id} is offline.`;
+    try {
+      return await carryFolder(source, target, { leaveSecrets: leave_secrets, skipIgnored: skip_ignored });
+    } catch (error) {
+      if (error instanceof CerverError && error.code === "unsupported")
+        return `The working folder stayed behind: ${error.message}`;
+      throw error;
+    }
   }
 
   async #suspend(session: Session): Promise<void> {
@@ -299,7 +307,8 @@ function toCarried(report: CarryReport): NonNullable<SessionMoved["carried"]> {
     files: report.files,
     bytes_total: report.bytes_total,
     bytes_sent: report.bytes_sent,
-    left_behind: report.left_behind.slice(0, 200),
+    left_behind: report.left_behind.map(({ path, reason }) => `${path}: ${reason}`),
+    left_behind_count: report.left_behind_count,
   };
 }
 

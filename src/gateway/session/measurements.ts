@@ -36,6 +36,8 @@ export interface Cell {
   /** Decayed counts of creates, and when they held. */
   readonly ok: number;
   readonly failed: number;
+  /** Failures since the last success. */
+  readonly row: number;
   readonly at: number;
 }
 
@@ -52,6 +54,7 @@ const EMPTY_CELL: Cell = {
   first_byte: EMPTY_SKETCH,
   ok: 0,
   failed: 0,
+  row: 0,
   at: 0,
 };
 
@@ -65,13 +68,22 @@ const HOUR_RATIO_LIMITS = [0.5, 3] as const;
 const WIDER_COUNTS_FOR = 3;
 /** And what is known of a provider before anything was measured here. */
 const PRIOR_COUNTS_FOR = 2;
-const HOUR_COUNTS_FOR = 8;
+const HOUR_COUNTS_FOR = 5;
+/** Between two starts that count for an hour of the day, so that one bad day is not taken for a habit. */
+const HOUR_EVERY_MS = 20 * 60_000;
+/** What was seen in the hours beside counts half. */
+const HOURS_NEAR = [
+  [-1, 0.5],
+  [0, 1],
+  [1, 0.5],
+] as const;
 /** Tails need more values than medians. */
 const TAIL_FACTOR = 2;
 
 /** Until something was measured: 97 of 100 creates are taken to succeed. An assumption, not a figure of any provider. */
 export const ASSUMED_SUCCESS = 0.97;
 const ASSUMED_SUCCESS_COUNTS_FOR = 5;
+const SUCCESS_HALF_LIFE_MS = 86_400_000;
 
 /** The keys of the levels, the narrowest first: candidate and workload, candidate, provider. */
 export function levelKeys(candidate: string, provider: string, workload: string): string[] {
@@ -79,28 +91,44 @@ export function levelKeys(candidate: string, provider: string, workload: string)
   return candidate === providerHandle(provider) ? own : [...own, `${provider}|*`];
 }
 
-export function hourKey(candidate: string, at: number): string {
-  return `${candidate}|h:${new Date(at).getUTCHours()}`;
+/** The key of an hour of the day, in UTC. */
+export function hourKey(candidate: string, at: number, hours = 0): string {
+  return `${candidate}|h:${new Date(at + hours * 3_600_000).getUTCHours()}`;
 }
 
-/** Every key that an observation changes: what to load before {@link observe}, and to store after it. */
+/** Every key that {@link observe} reads for an observation; it changes all but the hours beside. */
 export function keysOf({ candidate, provider, workload, at }: Observation): string[] {
-  return [...levelKeys(candidate, provider, workload), hourKey(candidate, at)];
+  return [
+    ...levelKeys(candidate, provider, workload),
+    ...HOURS_NEAR.map(([hours]) => hourKey(candidate, at, hours)),
+  ];
 }
 
-/** The cells that an observation changes, as they are after it. */
+/**
+ * The cells that an observation changes, as they are after it.
+ *
+ * A start is split into a level and an hour's ratio to it: a slow morning that comes every day must not look like a provider
+ * that got slower, nor the other way round.
+ */
 export function observe(cells: Measurements, seen: Observation): Map<string, Cell> {
   const changed = new Map<string, Cell>();
-  for (const key of levelKeys(seen.candidate, seen.provider, seen.workload)) {
-    changed.set(key, withObservation(cells.get(key) ?? EMPTY_CELL, seen, DEFAULT_FADING));
-  }
-  const level = cells.get(`${seen.candidate}|*`);
-  const typical = level && quantile(level.startup, 0.5);
-  if (seen.startupMs !== undefined && typical) {
-    const key = hourKey(seen.candidate, seen.at);
-    const hour = cells.get(key) ?? EMPTY_CELL;
-    const ratio = (seen.startupMs / typical) * EVEN;
-    changed.set(key, { ...hour, startup: addValue(hour.startup, ratio, seen.at, HOUR_FADING), at: seen.at });
+  const keys = levelKeys(seen.candidate, seen.provider, seen.workload);
+  const { startupMs } = seen;
+  const atLevel =
+    startupMs === undefined
+      ? seen
+      : { ...seen, startupMs: startupMs / hourFactor(cells, seen.candidate, seen.at) };
+  for (const key of keys) changed.set(key, withObservation(cells.get(key) ?? EMPTY_CELL, atLevel));
+  const level = keys
+    .slice(0, 2)
+    .map((key) => cells.get(key)?.startup)
+    .find((sketch) => sketch && weightOf(sketch, seen.at) >= WIDER_COUNTS_FOR);
+  const typical = level && quantile(level, 0.5);
+  const key = hourKey(seen.candidate, seen.at);
+  const hour = cells.get(key) ?? EMPTY_CELL;
+  if (startupMs !== undefined && typical && Math.abs(seen.at - hour.at) >= HOUR_EVERY_MS) {
+    const startup = addValue(hour.startup, (startupMs / typical) * EVEN, seen.at, HOUR_FADING);
+    changed.set(key, { ...hour, startup, at: Math.max(hour.at, seen.at) });
   }
   return changed;
 }
@@ -154,7 +182,7 @@ export function estimateSuccess(
   about: { candidate: string; provider: string; workload: string; at: number },
 ): { share: number; n: number } {
   const cell = cells.get(`${about.candidate}|*`);
-  const age = cell ? 2 ** (-Math.max(0, about.at - cell.at) / DEFAULT_FADING.halfLifeMs) : 0;
+  const age = cell ? 2 ** (-Math.max(0, about.at - cell.at) / SUCCESS_HALF_LIFE_MS) : 0;
   const [ok, failed] = [(cell?.ok ?? 0) * age, (cell?.failed ?? 0) * age];
   const n = ok + failed;
   return {
@@ -163,13 +191,19 @@ export function estimateSuccess(
   };
 }
 
-/** How much slower than usual a candidate starts at this hour, drawn to 1 while little is known. */
+/** How much slower than usual a candidate starts around this hour, drawn to 1 while little is known. */
 function hourFactor(cells: Measurements, candidate: string, at: number): number {
-  const sketch = cells.get(hourKey(candidate, at))?.startup;
-  if (!sketch) return 1;
-  const ratio =
-    drawn(quantile(sketch, 0.5), weightOf(sketch, at, HOUR_FADING), EVEN, HOUR_COUNTS_FOR)! / EVEN;
-  return Math.min(HOUR_RATIO_LIMITS[1], Math.max(HOUR_RATIO_LIMITS[0], ratio));
+  let weights = HOUR_COUNTS_FOR;
+  let sum = 0;
+  for (const [hours, counts] of HOURS_NEAR) {
+    const sketch = cells.get(hourKey(candidate, at, hours))?.startup;
+    const ratio = sketch && quantile(sketch, 0.5);
+    if (!ratio) continue;
+    const weight = counts * weightOf(sketch, at, HOUR_FADING);
+    weights += weight;
+    sum += weight * Math.log(ratio / EVEN);
+  }
+  return Math.min(HOUR_RATIO_LIMITS[1], Math.max(HOUR_RATIO_LIMITS[0], Math.exp(sum / weights)));
 }
 
 /** Between two times on a logarithmic scale, by their weights. */
@@ -180,17 +214,19 @@ function drawn(own: number | null, weight: number, wider: number | null, counts:
   return Math.exp(share * Math.log(Math.max(own, 1e-6)) + (1 - share) * Math.log(Math.max(wider, 1e-6)));
 }
 
-function withObservation(cell: Cell, seen: Observation, fading: Fading): Cell {
+function withObservation(cell: Cell, seen: Observation): Cell {
   const add = (sketch: Sketch, value: number | undefined) =>
-    value === undefined ? sketch : addValue(sketch, value, seen.at, fading);
-  const fades = seen.ok === undefined ? 1 : 2 ** (-1 / fading.halfLifeSamples);
-  const factor = fades * 2 ** (-Math.max(0, seen.at - cell.at) / fading.halfLifeMs);
+    value === undefined ? sketch : addValue(sketch, value, seen.at);
+  const fades = seen.ok === undefined ? 1 : 2 ** (-1 / DEFAULT_FADING.halfLifeSamples);
+  const factor = fades * 2 ** (-Math.max(0, seen.at - cell.at) / SUCCESS_HALF_LIFE_MS);
   return {
     startup: add(cell.startup, seen.startupMs),
     exec: add(cell.exec, seen.execMs),
     first_byte: add(cell.first_byte, seen.firstByteMs),
     ok: cell.ok * factor + (seen.ok === true ? 1 : 0),
-    failed: cell.failed * factor + (seen.ok === false ? 1 : 0),
+    // A row of failures is one outage, which the breaker deals with: together they count for two at most.
+    failed: cell.failed * factor + (seen.ok === false ? 2 ** -cell.row : 0),
+    row: seen.ok === undefined ? cell.row : seen.ok ? 0 : cell.row + 1,
     at: Math.max(cell.at, seen.at),
   };
 }
@@ -205,6 +241,7 @@ interface CellJson {
   first_byte: SketchJson;
   ok: number;
   failed: number;
+  row: number;
   at: number;
 }
 
@@ -217,6 +254,7 @@ export function cellToJson(cell: Cell): string {
     first_byte: sketchToJson(cell.first_byte),
     ok: Math.round(cell.ok * 1000) / 1000,
     failed: Math.round(cell.failed * 1000) / 1000,
+    row: cell.row,
     at: cell.at,
   } satisfies CellJson);
 }
@@ -231,6 +269,7 @@ export function cellFromJson(json: string): Cell | undefined {
     first_byte: sketchFromJson(read.first_byte),
     ok: read.ok,
     failed: read.failed,
+    row: read.row,
     at: read.at,
   };
 }

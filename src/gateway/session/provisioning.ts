@@ -1,6 +1,6 @@
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
-import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
+import { isProviderHandle, type ProviderList, type ProviderName } from "../../protocol/providers.js";
 import type { Attempt, Routing, RoutingDecision } from "../../protocol/routing.js";
 import type { CreateSessionRequest, Metadata } from "../../protocol/sessions.js";
 import type { Logger } from "../../util/logger.js";
@@ -15,10 +15,11 @@ import type { Costs } from "./costs.js";
 import { GENERAL } from "./measurements.js";
 import { round } from "./metrics.js";
 import type { Orphans } from "./orphans.js";
+import { providerStatus } from "./provider-status.js";
 import { noCompute } from "./recommendation.js";
 import { unrehearsed } from "./rehearsed.js";
 import { type Candidate, type RouterInput, type RouterResult, route } from "./router.js";
-import type { RoutingMemory } from "./routing-memory.js";
+import type { AccountMemory, RoutingMemory } from "./routing-memory.js";
 import { DEFAULT_MINUTES } from "./wishes.js";
 
 /** How long a create may take in all, and one attempt of it while others are left. */
@@ -77,6 +78,15 @@ export class Provisioning {
     return route(await this.#input(accountId, request));
   }
 
+  /** What the account can do with each provider now. */
+  async providers(accountId: string): Promise<ProviderList["providers"]> {
+    const input = await this.#input(accountId, {}, "all");
+    const { candidates } = route(input);
+    return this.#deps.catalog.map((profile) =>
+      providerStatus(profile, input, candidates, this.#deps.gatewayUrl()),
+    );
+  }
+
   /**
    * Makes a sandbox for a session.
    *
@@ -87,8 +97,11 @@ export class Provisioning {
     const { accountId, request, signal } = order;
     const input = await this.#input(accountId, request);
     const result = route(input);
+    const counting = request.policy?.canary
+      ? this.#deps.memory.countedCanary(accountId, input.memory, result.routing.canary_run)
+      : undefined;
+    await counting;
     if (!result.chosen) throw noCompute(result, input, this.#deps.gatewayUrl());
-    if (request.policy?.canary) await this.#deps.memory.countedCanary(accountId, result.routing.canary_run);
     const until = performance.now() + PROVISION_TIMEOUT_MS;
     const attempts: Attempt[] = [];
     let failure: CerverError | undefined;
@@ -97,6 +110,8 @@ export class Provisioning {
       const leftMs = Math.ceil(until - performance.now());
       if (leftMs <= 0) break;
       try {
+        const admitted = await this.#deps.memory.admit(accountId, candidate.key);
+        if (!admitted && !result.decision.named) throw leftOut(candidate);
         const made = await this.#attempt(
           order,
           candidate,
@@ -127,7 +142,7 @@ export class Provisioning {
     candidate: Candidate,
     timeoutMs: number,
   ): Promise<Pick<Provisioned, "computeId" | "sandboxId" | "provisionTimeMs">> {
-    const { costs, memory, now } = this.#deps;
+    const { costs, now } = this.#deps;
     const adapter = this.#deps.providers.get(candidate.provider as ProviderName);
     if (!adapter) throw new Error(`the router chose ${candidate.provider}, which has no adapter`);
     const computeId = candidate.compute_id ?? candidate.key;
@@ -139,7 +154,6 @@ export class Provisioning {
       computeId,
       reservedUsd,
     });
-    await memory.admitted(accountId, candidate.key);
     const env: ProviderEnv = {
       accountId,
       computeId,
@@ -202,7 +216,11 @@ export class Provisioning {
     await memory.outcome(accountId, candidate, outcome);
   }
 
-  async #input(accountId: string, request: CreateSessionRequest): Promise<RouterInput> {
+  async #input(
+    accountId: string,
+    request: CreateSessionRequest,
+    of: "all" | "offered" = "offered",
+  ): Promise<RouterInput & { memory: AccountMemory }> {
     const { computes, clouds, providers, catalog, memory, now } = this.#deps;
     const [own, enabled, known, activeRuns] = await Promise.all([
       computes.list(accountId),
@@ -210,7 +228,7 @@ export class Provisioning {
       memory.of(accountId),
       this.#activeRuns(accountId),
     ]);
-    const offered = unrehearsed(catalog, request, own, enabled);
+    const offered = of === "all" ? catalog : unrehearsed(catalog, request, own, enabled);
     const credentials = new Set(enabled.map(({ provider }) => provider));
     return {
       request,
@@ -226,6 +244,7 @@ export class Provisioning {
       measurements: known.measurements,
       breakers: known.breakers,
       canaries: known.canaries,
+      memory: known,
       now: now(),
       chance: Math.random(),
     };
@@ -314,6 +333,18 @@ function fallenBack(result: RouterResult, candidate: Candidate, attempts: readon
     secondary_reasons: [...failed, ...candidate.reasons].slice(0, 6),
     fallback_order: [...new Set(result.order.slice(at + 1).map(({ provider }) => provider))],
   };
+}
+
+/** Another create is its probe just now, or it was left out since the router looked. */
+function leftOut({ label }: Candidate): CerverError {
+  return new CerverError(
+    "provider_failed",
+    `${label} is left out for now: creates there have been failing.`,
+    {
+      hint: "Try again in a minute, or name it to try it all the same.",
+      details: { retry_after_ms: 30_000 },
+    },
+  );
 }
 
 function toAttempt({ key, provider, label }: Candidate, ms: number, error?: CerverError): Attempt {

@@ -11,8 +11,8 @@ import { scoreOf, type TermValues } from "./score.js";
 export interface RecordedDecision {
   decision: RoutingDecision;
   sessionId?: string;
-  /** What really happened; the estimates of then stand in for what is not known. */
-  actual?: { startupMs?: number | undefined; costUsd?: number | undefined };
+  /** What really happened: how long the start took, and how long the session lived. */
+  actual?: { startupMs?: number | undefined; minutes?: number | undefined };
 }
 
 const MAX_CHANGES = 100;
@@ -42,18 +42,8 @@ export function replay(recorded: readonly RecordedDecision[], mode: RoutingMode)
     replayed: pairs.length,
     fixed: recorded.length - pairs.length,
     changed: changed.length,
-    startup_ms: compare(
-      pairs.map(({ was, wouldBe, actual }) =>
-        both(was, wouldBe, actual?.startupMs, ({ estimates }) => estimates.startup?.p50_ms),
-      ),
-      (sum, count) => Math.round((sum / count) * 10) / 10,
-    ),
-    cost_usd: compare(
-      pairs.map(({ was, wouldBe, actual }) =>
-        both(was, wouldBe, actual?.costUsd, ({ estimates }) => estimates.cost?.usd),
-      ),
-      (sum) => Math.round(sum * 1e6) / 1e6,
-    ),
+    startup_ms: startups(pairs),
+    cost_usd: costs(pairs),
     changes: changed.slice(-MAX_CHANGES).map(({ decision, sessionId, was, wouldBe }) => ({
       ...(sessionId !== undefined && { session_id: sessionId }),
       at: decision.at,
@@ -82,30 +72,46 @@ function valuesOf({ terms }: DecisionCandidate): TermValues {
   ) as unknown as TermValues;
 }
 
-/** A figure on both sides; what really happened counts for a choice that stays, and for the side that was. */
-function both(
-  was: DecisionCandidate,
-  wouldBe: DecisionCandidate,
-  actual: number | undefined,
-  estimate: (candidate: DecisionCandidate) => number | undefined,
-): [number, number] | undefined {
-  const then = actual ?? estimate(was);
-  const instead = was.candidate === wouldBe.candidate ? then : estimate(wouldBe);
-  return then === undefined || instead === undefined ? undefined : [then, instead];
+interface Pair extends RecordedDecision {
+  was: DecisionCandidate;
+  wouldBe: DecisionCandidate;
 }
 
-function compare(
-  pairs: readonly ([number, number] | undefined)[],
-  over: (sum: number, count: number) => number,
-): { was: number; would_be: number; compared: number } | null {
-  const known = pairs.filter((pair) => pair !== undefined);
+/** Expected medians on both sides: what happened has tails in it, and would make the past look slower than it was. */
+function startups(pairs: readonly Pair[]): ReplayReport["startup_ms"] {
+  const known = pairs.flatMap(({ was, wouldBe }) => {
+    const [a, b] = [was.estimates.startup?.p50_ms, wouldBe.estimates.startup?.p50_ms];
+    return a === undefined || b === undefined ? [] : [{ was: a, wouldBe: b }];
+  });
   if (known.length === 0) return null;
-  const sum = (side: 0 | 1) =>
-    over(
-      known.reduce((total, pair) => total + pair[side], 0),
-      known.length,
-    );
-  return { was: sum(0), would_be: sum(1), compared: known.length };
+  const happened = pairs.flatMap(({ actual }) => actual?.startupMs ?? []);
+  return {
+    was: round(mean(known.map(({ was }) => was)), 1),
+    would_be: round(mean(known.map(({ wouldBe }) => wouldBe)), 1),
+    compared: known.length,
+    happened: happened.length === 0 ? null : round(mean(happened), 1),
+  };
+}
+
+function costs(pairs: readonly Pair[]): ReplayReport["cost_usd"] {
+  const known = pairs.flatMap(({ was, wouldBe, actual }) => {
+    const [a, b] = [was.estimates.cost, wouldBe.estimates.cost];
+    if (!a || !b) return [];
+    const part = Math.min(1, (actual?.minutes ?? a.minutes) / a.minutes);
+    return [{ was: a.usd * part, wouldBe: b.usd * part }];
+  });
+  if (known.length === 0) return null;
+  return {
+    was: round(
+      known.reduce((sum, { was }) => sum + was, 0),
+      6,
+    ),
+    would_be: round(
+      known.reduce((sum, { wouldBe }) => sum + wouldBe, 0),
+      6,
+    ),
+    compared: known.length,
+  };
 }
 
 /** The term in which the other candidate is ahead the most. */
@@ -115,4 +121,12 @@ function difference({ terms: was }: DecisionCandidate, { terms: wouldBe }: Decis
     (a, b) => wouldBe[b]!.value - was[b]!.value - (wouldBe[a]!.value - was[a]!.value),
   );
   return `better in ${term}`;
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+function round(value: number, digits: number): number {
+  return Math.round(value * 10 ** digits) / 10 ** digits;
 }

@@ -1,6 +1,14 @@
 import type { Logger } from "../../util/logger.js";
 import type { Database } from "../store/schema.js";
-import { admitted, type Breaker, breakerFromJson, newBreaker, type Outcome, withOutcome } from "./breaker.js";
+import {
+  admission,
+  admitted,
+  type Breaker,
+  breakerFromJson,
+  newBreaker,
+  type Outcome,
+  withOutcome,
+} from "./breaker.js";
 import { type CanaryLedger, counted } from "./canary.js";
 import {
   type Cell,
@@ -66,21 +74,26 @@ export class RoutingMemory {
     }
   }
 
-  /** A create is about to be sent to a candidate. */
-  async admitted(accountId: string, candidate: string): Promise<void> {
-    await this.#setBreaker(accountId, candidate, (breaker) => admitted(breaker, this.#now()));
+  /** Whether a create may be sent to a candidate now. Of those that come at once after it was left out, one is the probe. */
+  async admit(accountId: string, candidate: string): Promise<boolean> {
+    const memory = await this.#memory(accountId);
+    const breaker = memory.breakers.get(candidate);
+    if (breaker && admission(breaker, this.#now()) === "no") return false;
+    this.#setBreaker(memory, candidate, (before) => admitted(before, this.#now()));
+    return true;
   }
 
   /** What became of it. */
   async outcome(accountId: string, candidate: string, outcome: Outcome): Promise<void> {
-    await this.#setBreaker(accountId, candidate, (breaker) => withOutcome(breaker, outcome, this.#now()));
+    this.#setBreaker(await this.#memory(accountId), candidate, (breaker) =>
+      withOutcome(breaker, outcome, this.#now()),
+    );
   }
 
-  /** A create whose policy has a canary share was made. */
-  async countedCanary(accountId: string, taken: boolean): Promise<void> {
-    const memory = await this.#memory(accountId);
-    memory.canaries = counted(memory.canaries, taken);
-    this.#changed(memory, "canaries", "all", JSON.stringify(memory.canaries));
+  /** A create whose policy has a canary share was routed by this memory. Counted at once: others may be routed meanwhile. */
+  async countedCanary(accountId: string, { canaries }: AccountMemory, taken: boolean): Promise<void> {
+    Object.assign(canaries, counted(canaries, taken));
+    this.#changed(await this.#memory(accountId), "canaries", "all", JSON.stringify(canaries));
   }
 
   /** Writes what was learnt. */
@@ -99,12 +112,7 @@ export class RoutingMemory {
     }
   }
 
-  async #setBreaker(
-    accountId: string,
-    candidate: string,
-    change: (breaker: Breaker) => Breaker,
-  ): Promise<void> {
-    const memory = await this.#memory(accountId);
+  #setBreaker(memory: Memory, candidate: string, change: (breaker: Breaker) => Breaker): void {
     const before = memory.breakers.get(candidate) ?? newBreaker(this.#now());
     const after = change(before);
     if (after === before) return;

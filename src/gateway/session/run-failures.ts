@@ -28,7 +28,7 @@ export class CallerGone extends CerverError {
 /** Not even the machine knows how the run ended. */
 export class FinallyLost extends CerverError {
   constructor(runId: string) {
-    super("compute_lost", "The keeper of this run died with it, so its outcome is unknown.", {
+    super("compute_lost", "What held this run on its machine died, so its outcome is unknown.", {
       hint: "Look on that machine before you run it again.",
       details: { run_id: runId, end_reason: "keeper_lost" },
     });

@@ -29,7 +29,7 @@ export function keptOutcome(run: KeptRun): RunOutcome {
     durationMs: run.duration_ms ?? 0,
     stdout: transcriptOutput(output?.stdout ?? "", output?.stdout_encoding, run.stdout_bytes),
     stderr: transcriptOutput(output?.stderr ?? "", output?.stderr_encoding, run.stderr_bytes),
-    ...(run.status === "lost" && { error: "the keeper of the run died with it" }),
+    ...(run.status === "lost" && { error: "what held the run on its machine died" }),
   };
 }
 

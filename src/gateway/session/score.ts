@@ -5,7 +5,7 @@ import type { Wishes } from "./wishes.js";
 /** What each part of a score counts for, of 100. A pin leaves one provider; its machines are compared as balanced. */
 export const WEIGHTS: Record<RoutingMode, Record<ScoreTerm, number>> = {
   balanced: { startup: 25, exec: 10, reliability: 25, cost: 15, fit: 15, load: 5, locality: 5 },
-  fastest: { startup: 50, exec: 20, reliability: 15, cost: 0, fit: 10, load: 5, locality: 0 },
+  fastest: { startup: 56, exec: 20, reliability: 9, cost: 0, fit: 10, load: 5, locality: 0 },
   cheapest: { startup: 8, exec: 4, reliability: 15, cost: 60, fit: 8, load: 5, locality: 0 },
   resilient: { startup: 12, exec: 5, reliability: 60, cost: 3, fit: 10, load: 10, locality: 0 },
   pinned: { startup: 25, exec: 10, reliability: 25, cost: 15, fit: 15, load: 5, locality: 5 },

@@ -268,6 +268,28 @@ export class Sessions {
     return session;
   }
 
+  /** {@link open} for who has no account and holds what was signed for this session: the signature is the permission. */
+  async openSigned(id: string): Promise<Session> {
+    const known = this.#opened.get(id)?.session.account_id;
+    if (known !== undefined) return this.open(known, id);
+    const row = await this.#deps.db
+      .selectFrom("sessions")
+      .select("account_id")
+      .where("id", "=", id)
+      .executeTakeFirst();
+    return this.open(row?.account_id ?? "", id);
+  }
+
+  /** What an agent on a public relay tells of a session: only the compute that the session has may tell of it. */
+  async tellAgentEvent(
+    computeId: string,
+    { session_id, event }: { session_id: string; event: unknown },
+  ): Promise<void> {
+    const session = await this.openSigned(session_id).catch(() => undefined);
+    if (session?.compute_id !== computeId) return;
+    this.news.tell(session, { type: "stream_event", session_id, event });
+  }
+
   #changed(session: Pick<Session, "id" | "account_id">, change: SessionChange): void {
     this.#forget(session.id);
     this.news.tell(session, { type: "session", session_id: session.id, change });
@@ -366,7 +388,10 @@ export class Sessions {
     const recorded = rows.map((row) => ({
       decision: JSON.parse(row.decision_json!) as RoutingDecision,
       sessionId: row.id,
-      actual: { startupMs: row.provision_time_ms ?? undefined, costUsd: this.costs.soFar(row) },
+      actual: {
+        startupMs: row.provision_time_ms ?? undefined,
+        minutes: ((row.ended_at ?? this.#deps.now()) - row.created_at) / 60_000,
+      },
     }));
     return replay(recorded, policy);
   }

@@ -38,7 +38,12 @@ export class Cgroups {
 
   /** A group for one process. Moving it there takes the system some time, which nobody waits for. */
   add(pid: number): Cgroup {
-    return new Cgroup(join(this.#root, String(++this.#last)), pid);
+    return Cgroup.ofMoved(this.nextPath(), pid);
+  }
+
+  /** Where a process is to make a group for itself, for {@link Cgroup.ofMember}. */
+  nextPath(): string {
+    return join(this.#root, String(++this.#last));
   }
 
   /** Removes the folder, once the groups in it are empty. */
@@ -52,12 +57,24 @@ export class Cgroups {
 /** The processes of one run, as the kernel keeps them together. */
 export class Cgroup {
   readonly #path: string;
-  readonly #moved: Promise<void>;
+  #moved: Promise<void> = Promise.resolve();
   #isPlaced = false;
 
-  constructor(path: string, pid: number) {
+  private constructor(path: string) {
     this.#path = path;
-    this.#moved = this.#move(pid);
+  }
+
+  static ofMoved(path: string, pid: number): Cgroup {
+    const group = new Cgroup(path);
+    group.#moved = group.#move(pid);
+    return group;
+  }
+
+  /** The group of a process that has put itself there, if it could. */
+  static ofMember(path: string, pid: number): Cgroup {
+    const group = new Cgroup(path);
+    group.#isPlaced = group.members().includes(pid);
+    return group;
   }
 
   async #move(pid: number): Promise<void> {

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { arch, cpus, hostname, platform, release, totalmem } from "node:os";
 import { VERSION } from "../../util/version.js";
+import { hasProc } from "./process-table.js";
 
 /** What a host says of itself when it registers (contract section 3.3). */
 export interface HostFacts {
@@ -31,7 +32,7 @@ export async function hostFacts({ hasDisplay }: { hasDisplay: boolean }): Promis
       streaming: true,
       persistence: "high",
       desktop: hasDisplay,
-      public_preview: false,
+      public_preview: hasProc,
       worktrees: false,
       dev_servers: false,
       git: git !== undefined,

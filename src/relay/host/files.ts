@@ -96,7 +96,12 @@ async function makeFolder(root: string, folder: string, path: string): Promise<s
 }
 
 /** Where an open file really is: the kernel knows on Linux; elsewhere its name has to lead to it from inside. */
-async function refuseOutside(file: FileHandle, opened: string, root: string, path: string): Promise<void> {
+export async function refuseOutside(
+  file: FileHandle,
+  opened: string,
+  root: string,
+  path: string,
+): Promise<void> {
   if (process.platform === "linux") {
     const real = await realpath(`/proc/self/fd/${file.fd}`);
     if (!isInside(root, real)) throw outside(path, "a link leads out");

@@ -129,7 +129,8 @@ export function freedOf(ports: readonly ListeningPort[]): ListeningPort[] {
   return ports.filter(({ protocol, address, port }) => !held.has(`${protocol} ${address} ${port}`));
 }
 
-function openPorts(): (Omit<ListeningPort, "pid"> & { inode: string })[] {
+/** Every TCP port that is listened on and every UDP port that is bound, whoever has it. */
+export function openPorts(): (Omit<ListeningPort, "pid"> & { inode: string })[] {
   return (["tcp", "tcp6", "udp", "udp6"] as const).flatMap((protocol) => {
     let text: string;
     try {

@@ -1,15 +1,16 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import type { Socket } from "node:net";
-import { constants } from "node:os";
 import type { Readable, Writable } from "node:stream";
 import { CerverError } from "../../protocol/errors.js";
 import { TIMEOUT_EXIT_CODE } from "../../protocol/run-limits.js";
 import type { KillReceipt, RunStatus } from "../../protocol/runs.js";
-import type { Cgroup, Cgroups } from "./cgroup.js";
+import type { Cgroups } from "./cgroup.js";
 import { type Command, prepareCommand } from "./command.js";
+import type { Launcher } from "./launcher.js";
 import { endTree, groupExists, type ProcessTree } from "./process-tree.js";
+import { startProcess } from "./start-process.js";
+import type { ProcessEnd, StartedProcess } from "./started-process.js";
 import type { WokenProcess } from "./waiting-shells.js";
 
 /** How long the pipes of an ended run may stay open before whoever holds them is looked for. */
@@ -37,18 +38,17 @@ export interface RunSpec {
 
 /** How a run ended: from its wait status, and why it was ended if it did not end by itself. */
 export interface RunEnd {
-  status: Extract<RunStatus, "succeeded" | "failed" | "cancelled" | "timed_out">;
-  /** 128 + n after signal n, 124 after a timeout. */
-  exitCode: number;
-  signal: NodeJS.Signals | null;
+  /** `lost` when nobody got its wait status. */
+  status: Extract<RunStatus, "succeeded" | "failed" | "cancelled" | "timed_out" | "lost">;
+  /** 128 + n after signal n, 124 after a timeout, null when it is lost. */
+  exitCode: number | null;
+  signal: string | null;
   durationMs: number;
   /** A word for why it ended, such as `exit`, `signal`, `timeout`, or what {@link Run.cancel} was given. */
   reason: string;
   /** What ending its processes found, if they had to be ended. */
   receipt: KillReceipt | undefined;
 }
-
-type RunTree = ProcessTree & { pid: number; cgroup?: Cgroup | undefined };
 
 /** The name of the variable by which a run's processes are found, wherever they went. */
 export const RUN_MARK = "CERVER_RUN_ID";
@@ -60,21 +60,23 @@ export const SANDBOX_MARK = "CERVER_SANDBOX_ID";
  *
  * Resolves when it runs; rejects with a sentence when the system refuses it.
  */
-export async function startRun(spec: RunSpec, cgroups: Cgroups | undefined): Promise<Run> {
+export async function startRun(
+  spec: RunSpec,
+  { cgroups, launcher }: { cgroups?: Cgroups | undefined; launcher?: Launcher | undefined },
+): Promise<Run> {
   const prepared = prepareCommand(spec.command, spec);
   // Most commands are ready at once: waiting a turn for them would be felt.
   const command = prepared instanceof Promise ? await prepared : prepared;
   const startedAt = performance.now();
   try {
-    const child = spawn(command.file, command.args, {
-      cwd: spec.cwd,
-      env: spec.env,
-      detached: true,
-      stdio: [spec.stdin === undefined && !spec.stdinOpen ? "ignore" : "pipe", "pipe", "pipe"],
-    });
-    if (child.pid === undefined) await failed(child);
+    const { file, args } = command;
+    const stdin = spec.stdin !== undefined || spec.stdinOpen === true;
+    const order = { file, args, cwd: spec.cwd, env: spec.env, stdin };
+    // A Node that waits is a child of ours, and one that does not is as well: they have the same kind of pipes.
+    const child = await startProcess(order, spec.command.kind === "node" ? undefined : launcher);
     // What it forked before it was moved is not in the group: the mark finds that.
-    const tree = { pid: child.pid!, mark: `${RUN_MARK}=${spec.runId}`, cgroup: cgroups?.add(child.pid!) };
+    const cgroup = child.pid === undefined ? undefined : cgroups?.add(child.pid);
+    const tree = { pid: child.pid, mark: `${RUN_MARK}=${spec.runId}`, cgroup };
     return new Run(spec, child, tree, startedAt, command.script);
   } catch (error) {
     removeScript(command.script);
@@ -84,14 +86,15 @@ export async function startRun(spec: RunSpec, cgroups: Cgroups | undefined): Pro
 
 /** Takes over a process that was started before and has just been told what to do. */
 export function adoptRun(spec: RunSpec, { child, cgroup, script }: WokenProcess): Run {
-  const tree = { pid: child.pid!, cgroup, ...(!cgroup?.isPlaced && { mark: `${RUN_MARK}=${spec.runId}` }) };
+  const tree = { pid: child.pid, cgroup, ...(!cgroup?.isPlaced && { mark: `${RUN_MARK}=${spec.runId}` }) };
   return new Run(spec, child, tree, performance.now(), script);
 }
 
 /** One execution: its output, its end, and the means to end it. Once it is over nothing of its group is left. */
 export class Run {
   readonly id: string;
-  readonly pid: number;
+  /** Null when nobody knows whether it ever began. */
+  readonly pid: number | null;
   readonly stdout: Readable;
   readonly stderr: Readable;
   /** Resolves when no process of the run's group is left. Output may still be unread. */
@@ -99,7 +102,7 @@ export class Run {
   /** Resolves when the run has ended and all of its output was read. */
   readonly closed: Promise<void>;
   readonly #spec: RunSpec;
-  readonly #tree: RunTree;
+  readonly #tree: ProcessTree;
   readonly #stdin: Writable | null;
   #stopped: { as: "cancelled" | "timed_out"; reason: string } | undefined;
   #stopping: Promise<KillReceipt> | undefined;
@@ -107,36 +110,34 @@ export class Run {
 
   constructor(
     spec: RunSpec,
-    child: ChildProcess,
-    tree: RunTree,
+    child: StartedProcess,
+    tree: ProcessTree,
     startedAt: number,
     script: string | undefined,
   ) {
     this.id = spec.runId;
-    this.pid = child.pid!;
-    this.stdout = child.stdout!;
-    this.stderr = child.stderr!;
+    this.pid = child.pid ?? null;
+    this.stdout = child.stdout;
+    this.stderr = child.stderr;
     this.#spec = spec;
     this.#tree = tree;
     this.#stdin = child.stdin;
-    // A program need not read its input: a closed pipe is its choice.
-    child.stdin?.on("error", () => {});
-    if (spec.stdin !== undefined) child.stdin?.write(spec.stdin);
-    if (!spec.stdinOpen) child.stdin?.end();
+    if (spec.stdin !== undefined) this.#stdin?.write(spec.stdin);
+    if (!spec.stdinOpen) this.#stdin?.end();
     const timer = setTimeout(() => this.#stop("timed_out", "timeout"), spec.timeoutMs);
-    this.ended = new Promise<RunEnd>((resolve) => {
-      child.once("exit", async (code, signal) => {
-        const durationMs = performance.now() - startedAt;
-        clearTimeout(timer);
-        if (!this.#stopping && (await this.#pipesCloseAtOnce())) setImmediate(() => void this.#endRest());
-        else await this.#endRest();
-        resolve({ ...this.#outcome(code, signal), signal, durationMs, receipt: this.#receipt });
-        // Whoever waits for the end hears of it first.
-        setImmediate(() => {
-          child.stdin?.destroy();
-          removeScript(script);
-        });
+    this.ended = child.ended.then(async (end) => {
+      const durationMs = performance.now() - startedAt;
+      clearTimeout(timer);
+      // It may go on without a parent who would be told how it ends.
+      if (!end) this.#stopping ??= endTree(tree, 0);
+      if (!this.#stopping && (await this.#pipesCloseAtOnce())) setImmediate(() => void this.#endRest());
+      else await this.#endRest();
+      // Whoever waits for the end hears of it first.
+      setImmediate(() => {
+        this.#stdin?.destroy();
+        removeScript(script);
       });
+      return { ...this.#outcome(end), durationMs, receipt: this.#receipt };
     });
     this.closed = Promise.all([this.ended, this.#pipesClosed()]).then(() => {});
   }
@@ -201,7 +202,8 @@ export class Run {
     this.#receipt = await this.#stopping;
     const { graceMs } = this.#spec;
     const { pid, cgroup } = this.#tree;
-    if (cgroup?.populated || groupExists(pid)) this.#receipt ??= await endTree(this.#tree, graceMs);
+    if (cgroup?.populated || (pid !== undefined && groupExists(pid)))
+      this.#receipt ??= await endTree(this.#tree, graceMs);
     cgroup?.remove();
     if (!this.#pipesOpen()) return this.#closeIdlePipes();
     await this.#pipesClosedWithin(PIPE_WAIT_MS);
@@ -241,25 +243,18 @@ export class Run {
     clearTimeout(timer);
   }
 
-  #outcome(
-    code: number | null,
-    signal: NodeJS.Signals | null,
-  ): Pick<RunEnd, "status" | "exitCode" | "reason"> {
+  #outcome(end: ProcessEnd | undefined): Pick<RunEnd, "status" | "exitCode" | "signal" | "reason"> {
+    if (!end) return { status: "lost", exitCode: null, signal: null, reason: "keeper_lost" };
     const { as, reason } = this.#stopped ?? {};
-    if (as === "timed_out") return { status: as, exitCode: TIMEOUT_EXIT_CODE, reason: reason! };
-    const exitCode = code ?? 128 + constants.signals[signal!];
+    const { exitCode, signal } = end;
+    if (as === "timed_out") return { status: as, exitCode: TIMEOUT_EXIT_CODE, signal, reason: reason! };
     const word = reason ?? (signal ? "signal" : "exit");
-    return { status: as ?? (exitCode === 0 ? "succeeded" : "failed"), exitCode, reason: word };
+    return { status: as ?? (exitCode === 0 ? "succeeded" : "failed"), exitCode, signal, reason: word };
   }
 }
 
 function removeScript(script: string | undefined): void {
   if (script !== undefined) unlink(script).catch(() => {});
-}
-
-/** A process without a pid reports why on its next turn. */
-function failed(child: ChildProcess): Promise<never> {
-  return new Promise((_, reject) => child.once("error", reject));
 }
 
 function startError(error: unknown, { cwd }: RunSpec): CerverError {

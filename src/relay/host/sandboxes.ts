@@ -1,4 +1,4 @@
-import { readdir, readFile, realpath, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { z } from "zod";
 import { CerverError } from "../../protocol/errors.js";
@@ -7,7 +7,9 @@ import { Environment } from "../../protocol/runs.js";
 import type { CreateSandboxRequest } from "../../protocol/sandbox.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { runEnvironment } from "./environment.js";
+import { removeTree } from "./remove-tree.js";
 import { SANDBOX_MARK } from "./run.js";
+import { INCOMING_FOLDER } from "./tree.js";
 
 /** How many sandboxes a relay keeps. */
 const MAX_SANDBOXES = 10_000;
@@ -96,6 +98,10 @@ export class Sandboxes {
     return this.#sandboxes.size;
   }
 
+  [Symbol.iterator](): IterableIterator<Sandbox> {
+    return this.#sandboxes.values();
+  }
+
   /** Makes a sandbox. One of the id that is asked for is there once, however often it is asked for. */
   async create(request: CreateSandboxRequest): Promise<Sandbox> {
     const there = request.sandbox_id === undefined ? undefined : this.#sandboxes.get(request.sandbox_id);
@@ -147,7 +153,12 @@ export class Sandboxes {
   async delete(id: string): Promise<void> {
     if (!this.#sandboxes.delete(id)) return;
     // A child that died a moment ago may have written a moment before.
-    await rm(join(this.#root, id), { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
+    await removeTree(join(this.#root, id));
+  }
+
+  /** A place for what is on its way into a sandbox's folder: on the same disk, and where its runs do not look. */
+  stagingFolder({ id, folder, stored }: Sandbox): string {
+    return stored.ownFolder ? join(this.#root, id, "incoming") : join(folder, INCOMING_FOLDER);
   }
 
   async #allowedFolder(wanted: unknown): Promise<string | undefined> {

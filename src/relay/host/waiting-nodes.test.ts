@@ -22,6 +22,7 @@ beforeAll(async () => {
     scratchDir: join(folder, "scratch"),
     counter,
     cgroups: undefined,
+    launcher: undefined,
   });
 });
 afterAll(async () => {
@@ -88,7 +89,7 @@ test("a woken Node behaves like a fresh one, module by module", async () => {
     // It waits once it has come so far as to read; before that it only takes longer.
     const woken = nodes.wake(code, { ...envs, CERVER_RUN_ID: "run_node" });
     const ours = ownFrames(await resultOf(adoptRun(specOf(code, envs), woken!)));
-    expect(ours, code).toEqual(ownFrames(await resultOf(await startRun(specOf(code, envs), undefined))));
+    expect(ours, code).toEqual(ownFrames(await resultOf(await startRun(specOf(code, envs), {}))));
   }
 }, 120_000);
 

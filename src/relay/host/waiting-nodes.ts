@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Writable } from "node:stream";
 import type { Cgroup } from "./cgroup.js";
+import { ChildOfOurs } from "./started-process.js";
 import type { WaitingShellsOptions, WokenProcess } from "./waiting-shells.js";
 
 /** A waiting Node costs some 40 MB: one for a sandbox that runs Node, and so many in all. */
@@ -92,7 +93,7 @@ export class WaitingNodes {
     const { child, cgroup } = waiting;
     (child.stdio[3] as Writable).end(JSON.stringify({ variables, code }));
     child.stdin!.end(code);
-    return { child, cgroup, script: undefined };
+    return { child: new ChildOfOurs(child), cgroup, script: undefined };
   }
 
   /** Sees to it that one waits, when it is quiet. */

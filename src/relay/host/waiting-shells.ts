@@ -1,9 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { quote } from "../../util/shell-quote.js";
-import type { Cgroup, Cgroups } from "./cgroup.js";
+import { Cgroup, type Cgroups } from "./cgroup.js";
+import type { Launcher } from "./launcher.js";
 import { runsInPlace } from "./shell-in-place.js";
+import { startProcess } from "./start-process.js";
+import type { StartedProcess } from "./started-process.js";
 
 /** How many shells wait in a sandbox at first, in a busy one, and in all of them together. */
 const AT_FIRST = 4;
@@ -35,18 +37,19 @@ export interface WaitingShellsOptions {
   /** Shells that wait anywhere on this relay. */
   counter: { waiting: number };
   cgroups: Cgroups | undefined;
+  launcher: Launcher | undefined;
 }
 
 /** A process that was woken, and the script to remove when its run is over, if there is one. */
 export interface WokenProcess {
-  child: ChildProcess;
+  child: StartedProcess;
   /** Set when it was in a control group of its own before it was woken. */
   cgroup: Cgroup | undefined;
   script: string | undefined;
 }
 
 interface Waiting {
-  child: ChildProcess;
+  child: StartedProcess;
   cgroup: Cgroup | undefined;
   since: number;
   inode: number;
@@ -66,6 +69,7 @@ export class WaitingShells {
   #quiet: NodeJS.Timeout | undefined;
   #next: NodeJS.Timeout | undefined;
   #filling = false;
+  #starting = 0;
   #ended = false;
 
   constructor(options: WaitingShellsOptions) {
@@ -103,7 +107,7 @@ export class WaitingShells {
   }
 
   #tell({ child, cgroup }: Waiting, text: string, script: string | undefined): WokenProcess {
-    child.stdin!.end(text);
+    child.feed(text);
     return { child, cgroup, script };
   }
 
@@ -120,7 +124,7 @@ export class WaitingShells {
     if (this.#next === undefined) {
       this.#next = setTimeout(() => {
         this.#next = undefined;
-        if (this.#hasRoom() && !this.#ended) this.#start();
+        if (this.#hasRoom() && !this.#ended) void this.#start();
       }, AFTER_ANSWER_MS).unref();
     }
     this.#quiet = setTimeout(() => this.#fill(), QUIET_MS).unref();
@@ -129,11 +133,10 @@ export class WaitingShells {
   #fill(): void {
     if (this.#filling) return;
     this.#filling = true;
-    setImmediate(() => {
+    setImmediate(async () => {
+      const started = !this.#ended && this.#hasRoom() && (await this.#start());
       this.#filling = false;
-      if (this.#ended || !this.#hasRoom()) return;
-      this.#start();
-      this.#fill();
+      if (started) this.#fill();
     });
   }
 
@@ -147,49 +150,60 @@ export class WaitingShells {
   }
 
   #hasRoom(): boolean {
-    return this.#waiting.length < this.#wanted && this.#options.counter.waiting < IN_ALL;
+    return this.#waiting.length + this.#starting < this.#wanted && this.#options.counter.waiting < IN_ALL;
   }
 
   #take(): Waiting | undefined {
     for (let shell = this.#waiting.shift(); shell; shell = this.#waiting.shift()) {
       this.#options.counter.waiting--;
-      if (shell.child.exitCode === null && shell.child.signalCode === null) {
-        shell.child.removeAllListeners("exit");
-        return shell;
-      }
+      if (!shell.child.isOver) return shell;
       discard(shell);
     }
     return undefined;
   }
 
-  #start(): void {
-    const { folder, env, scratchDir, counter, cgroups } = this.#options;
-    if (/[\n\\]/.test(scratchDir)) return;
-    const child = spawn("/bin/sh", ["-s"], {
-      cwd: folder,
-      env,
-      detached: true,
-      stdio: ["pipe", "pipe", "pipe"],
-    });
-    // A shell that cannot be started is not missed: the run starts one in the ordinary way.
-    child.on("error", () => {});
-    if (child.pid === undefined) return;
-    child.stdin.on("error", () => {});
-    const shell = {
-      child,
-      cgroup: cgroups?.add(child.pid),
-      since: performance.now(),
-      inode: inodeOf(folder),
-    };
-    child.once("exit", () => {
+  /** Whether one waits now, or did for a moment. */
+  async #start(): Promise<boolean> {
+    const { folder, env, scratchDir, counter, cgroups, launcher } = this.#options;
+    if (/[\n\\]/.test(scratchDir)) return false;
+    const inode = inodeOf(folder);
+    this.#starting++;
+    counter.waiting++;
+    try {
+      const order = { file: "/bin/sh", args: ["-s"], cwd: folder, env, stdin: true };
+      // A child of the launcher moves itself, which costs the keeper nothing.
+      const path = launcher?.takes(order) ? cgroups?.nextPath() : undefined;
+      const child = await startProcess({ ...order, cgroup: path }, launcher);
+      this.#wait(child, this.#cgroupOf(child, path), inode);
+      return true;
+    } catch {
+      // A shell that cannot be started is not missed: the run starts one in the ordinary way.
+      counter.waiting--;
+      return false;
+    } finally {
+      this.#starting--;
+    }
+  }
+
+  #cgroupOf({ pid }: StartedProcess, path: string | undefined): Cgroup | undefined {
+    if (pid === undefined) return undefined;
+    return path === undefined ? this.#options.cgroups?.add(pid) : Cgroup.ofMember(path, pid);
+  }
+
+  #wait(child: StartedProcess, cgroup: Cgroup | undefined, inode: number): void {
+    const { counter } = this.#options;
+    const shell = { child, cgroup, since: performance.now(), inode };
+    if (this.#ended || child.isOver) return this.#dismiss(shell);
+    void child.ended.then((end) => {
       const at = this.#waiting.indexOf(shell);
       if (at < 0) return;
       this.#waiting.splice(at, 1);
       counter.waiting--;
-      shell.cgroup?.remove();
+      // One that lost its parent is still there.
+      if (!end) discard(shell);
+      else shell.cgroup?.remove();
     });
     this.#waiting.push(shell);
-    counter.waiting++;
     this.#timer ??= setInterval(() => this.#dismissIdle(), IDLE_MS / 2).unref();
   }
 
@@ -221,10 +235,8 @@ export class WaitingShells {
 }
 
 function discard({ child, cgroup }: Waiting): void {
-  child.removeAllListeners("exit");
-  child.once("exit", () => cgroup?.remove());
-  child.kill("SIGKILL");
-  for (const stream of child.stdio) stream?.destroy();
+  void child.ended.then(() => cgroup?.remove());
+  child.discard();
 }
 
 /** A folder that was replaced by another of its name is not the one a shell waits in. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { CerverError } from "../../protocol/errors.js";
 import type { Cgroups } from "../host/cgroup.js";
 import { runEnvironment } from "../host/environment.js";
+import type { Launcher } from "../host/launcher.js";
 import { endEscaped, endTree } from "../host/process-tree.js";
 import {
   adoptRun,
@@ -44,6 +45,7 @@ const BUSY_RUNS = 8;
 export interface KeeperOptions {
   stateDir: string;
   cgroups: Cgroups | undefined;
+  launcher?: Launcher | undefined;
   now?: () => number;
 }
 
@@ -89,7 +91,7 @@ export class Keeper {
   limits: KeeperLimits = { maxRuns: 128, graceMs: 30_000, killGraceMs: 2_000 };
   /** Told when a run has ended that nobody followed, or one in the background. */
   onEnded: (state: RunState) => void = () => {};
-  readonly #options: Required<KeeperOptions>;
+  readonly #options: KeeperOptions & { now: () => number };
   readonly #index: RunIndex;
   readonly #runsDir: string;
   readonly #scratchDir: string;
@@ -163,6 +165,7 @@ export class Keeper {
         scratchDir: this.#scratchDir,
         counter: this.#counter,
         cgroups: this.#options.cgroups,
+        launcher: this.#options.launcher,
       };
       const made = { shells: new WaitingShells(options), nodes: new WaitingNodes(options) };
       known = { id, folder, env, ended: false, ...made };
@@ -224,7 +227,7 @@ export class Keeper {
         this.#wake(sandbox, spec, order.envs) ??
         (await startRun(
           { ...spec, env: this.#environment(sandbox, spec, order.envs) },
-          this.#cgroupsFor(order),
+          { cgroups: this.#cgroupsFor(order), launcher: this.#options.launcher },
         ));
       state.pid = run.pid;
       this.#hold(state, run, sandbox, order.command.kind);
@@ -504,6 +507,7 @@ export class Keeper {
     await Promise.all(
       [...this.#finishing.values()].flatMap(({ journals }) => STREAMS.map((name) => journals[name].close())),
     );
+    await this.#options.launcher?.end();
     await this.#options.cgroups?.close();
     this.#index.close();
   }

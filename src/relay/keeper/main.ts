@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { isLock, takeLock } from "../../util/lock-file.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { Cgroups } from "../host/cgroup.js";
+import { Launcher } from "../host/launcher.js";
 import { Keeper } from "./keeper.js";
 import { KeeperServer } from "./keeper-server.js";
 
@@ -35,7 +36,11 @@ await rm(socketPath, { force: true });
 await rm(join(stateDir, "scratch"), { recursive: true, force: true });
 await makePrivateFolder(join(stateDir, "scratch"));
 
-const keeper = await Keeper.open({ stateDir, cgroups: Cgroups.open(`cerver-${process.pid}`) });
+const keeper = await Keeper.open({
+  stateDir,
+  cgroups: Cgroups.open(`cerver-${process.pid}`),
+  launcher: await Launcher.open(),
+});
 const server = new KeeperServer({
   keeper,
   socketPath,

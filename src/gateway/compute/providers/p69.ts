@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
+import { PORT_ANSWER_HEADER, PortList, relayPortPath } from "../../../protocol/ports.js";
 import {
   CreatedSandbox,
   KEPT_RUNS_PATH,
@@ -9,7 +10,15 @@ import {
 } from "../../../protocol/sandbox.js";
 import { INLINE_BODY_BYTES, type SmallCall } from "../../../tunnel/wire.js";
 import { withKnownBody } from "../../../util/known-body.js";
-import type { DurableRuns, MachineEnv, ProviderAdapter, SandboxRecord } from "../contract.js";
+import type {
+  DurableRuns,
+  MachineEnv,
+  PortForwarding,
+  PortRequest,
+  ProviderAdapter,
+  SandboxRecord,
+} from "../contract.js";
+import { relayFolder } from "./p69-folder.js";
 import { fromPublicRun, fromPublicRunStream, isPublicRelay } from "./public-relay.js";
 
 /** Reaches one compute: through the tunnel hub, or straight to `P69_BASE_URL`. */
@@ -93,6 +102,42 @@ export function p69Provider(fetchCompute: ComputeFetch, callCompute?: ComputeCal
     deleteSandbox: (record, env) => call(record, "DELETE", "", env),
 
     durable: durableRuns(ask, call),
+    folder: relayFolder(fetchCompute),
+    ports: portForwarding(fetchCompute, (record, env) => call(record, "GET", "/ports", env)),
+  };
+}
+
+/** The ports of our relay's sandboxes: requests to them go through the tunnel like any other. */
+function portForwarding(
+  fetchCompute: ComputeFetch,
+  list: (record: SandboxRecord, env: MachineEnv) => Promise<Response>,
+): PortForwarding {
+  const pass = async (
+    { computeId, sandboxId }: SandboxRecord,
+    kind: "ports" | "sockets",
+    port: number,
+    { method, path, headers, body }: PortRequest,
+    { signal }: MachineEnv,
+  ) => {
+    const init = { method, headers, body, signal, duplex: "half" as const };
+    const response = await fetchCompute(
+      computeId,
+      new Request(`http://compute${relayPortPath(sandboxId, kind, port)}${path}`, init),
+    );
+    const from = response.headers.get(PORT_ANSWER_HEADER);
+    // Without it this is the relay's own word, and not that of the server behind it.
+    if (from === null)
+      throw CerverError.fromBody(response.status, await response.json().catch(() => undefined));
+    response.headers.delete(PORT_ANSWER_HEADER);
+    return { accepted: from === "upgraded", response };
+  };
+  return {
+    async list(record, env) {
+      return (await read(PortList, await list(record, env))).ports;
+    },
+    forward: async (record, port, request, env) => (await pass(record, "ports", port, request, env)).response,
+    socket: (record, port, request, env) =>
+      pass(record, "sockets", port, { ...request, method: "POST" }, env),
   };
 }
 

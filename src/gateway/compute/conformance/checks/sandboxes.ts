@@ -131,26 +131,6 @@ export const SANDBOXES: readonly ConformanceCheck[] = [
     },
   },
   {
-    name: "install-names",
-    about: "A package's name that is a command, an option or a path is refused.",
-    async run(c) {
-      const record = await c.sandbox();
-      for (const name of [
-        "left-pad; touch installed",
-        "$(touch installed)",
-        "--global",
-        "../x",
-        "http://x/y.tgz",
-      ]) {
-        const install = { package: name, manager: "npm", timeout: 20 } as const;
-        await c.refused(`installing "${name}"`, () => c.adapter.installPackage(record, install, c.env()), [
-          "invalid_request",
-        ]);
-      }
-      same((await c.run("ls installed 2>/dev/null; true")).stdout, "", "What the names left");
-    },
-  },
-  {
     name: "error-shapes",
     about: "Every failure is a CerverError with a code of ours, its status and a sentence.",
     async run(c) {
