@@ -134,11 +134,12 @@ function byCommand(runs: readonly CassetteCall[]): Map<string, CassetteCall[]> {
 
 /**
  * A cassette's creates as a scenario of a simulation has them: the shape of the whole tape, and at each time how much slower
- * it was than that and which share failed.
+ * it was than that and which share failed. `latency` times everything.
  */
 export function scenarioOf(
   cassette: Cassette,
   windowMs: number,
+  latency = 1,
 ): {
   shape: { p50: number; p95: number; p99: number };
   factor(at: number): number;
@@ -152,7 +153,7 @@ export function scenarioOf(
     return creates.filter(({ at_ms }) => Math.abs(at_ms - then) <= windowMs / 2);
   };
   return {
-    shape: { p50: whole.p50_ms, p95: whole.p95_ms, p99: whole.p99_ms },
+    shape: { p50: latency * whole.p50_ms, p95: latency * whole.p95_ms, p99: latency * whole.p99_ms },
     factor: (at) => {
       const good = timeFigures(
         about(at).flatMap((call) => (faultOf(call) === undefined ? [call.took_ms] : [])),
