@@ -46,6 +46,7 @@ of them under one folder.
 | \`P69_API_TOKEN\` | that relay's token, at both ends: the gateway shows it, \`cerver relay --listen\` wants it |
 | \`CERVER_PREVIEW_HOST\` | a wildcard name such as \`*.preview.example.com\` that leads to the gateway; see [preview.md](preview.md) |
 | \`CERVER_MASTER_KEY\` | the key that seals credentials and signs links; several separated by commas, the current one first |
+| \`CERVER_REHEARSAL\` | for the gateway: cassettes to play as providers, paths separated by commas; see [rehearsal.md](rehearsal.md) |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
 | \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\` |
 | \`CERVER_HOME\` | one folder for all files |

@@ -35,7 +35,7 @@ const MAY_IMPORT: Record<string, string[]> = {
 
 /** The cli starts the modes and the trial of a provider, by import() only, and reads how they are configured. */
 const CLI_MAY_START =
-  /^(?:gateway|relay|mcp)\/(?:start|config|connection)\.ts$|^gateway\/(?:try-provider|rotate-key)\.ts$/;
+  /^(?:gateway|relay|mcp)\/(?:start|config|connection)\.ts$|^gateway\/(?:try-provider|record-provider|rotate-key)\.ts$/;
 
 /** Where each outside library may be used. */
 const HOMES: [library: RegExp, home: RegExp][] = [

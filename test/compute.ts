@@ -1,10 +1,15 @@
+import { join } from "node:path";
+import { DirectLink } from "../src/gateway/compute/direct-link.js";
+import { p69Provider } from "../src/gateway/compute/providers/p69.js";
 import { DEFAULT_MAX_TREE_BYTES } from "../src/protocol/tree.js";
 import { createComputeApp } from "../src/relay/compute-app.js";
+import { relayConfig } from "../src/relay/config.js";
 import { hostEnvironment } from "../src/relay/host/environment.js";
 import { Sandboxes } from "../src/relay/host/sandboxes.js";
 import { Trees } from "../src/relay/host/trees.js";
 import { KeeperClient } from "../src/relay/keeper-client.js";
 import { RunEnds } from "../src/relay/run-ends.js";
+import { startListening } from "../src/relay/start.js";
 import { silentLogger } from "../src/util/logger.js";
 
 /** This host's surface as a compute, with a real keeper, and no gateway. */
@@ -40,4 +45,34 @@ export async function openCompute(
     await trees.close();
   };
   return { app, sandboxes, trees, keeper, close };
+}
+
+/** This host as a compute that listens, and the adapter that reaches it over HTTP, as a gateway with P69_BASE_URL does. */
+export async function openListening(folder: string) {
+  const relay = await startListening(
+    relayConfig(
+      {
+        listen: "0",
+        maxRuns: 32,
+        graceMs: 300,
+        stateDir: join(folder, "state"),
+        configDir: join(folder, "config"),
+      },
+      { PATH: process.env.PATH, HOME: folder },
+    ),
+    { hasDisplay: false, logger: silentLogger },
+  );
+  const link = new DirectLink({ baseUrl: relay.url, token: relay.token });
+  return {
+    adapter: p69Provider(
+      (_, request) => link.fetch(request),
+      (_, call) => link.call(call),
+    ),
+    url: relay.url,
+    token: relay.token,
+    close: async () => {
+      link.close();
+      await relay.stop();
+    },
+  };
 }

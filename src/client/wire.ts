@@ -526,8 +526,8 @@ export type PortList = {
 export type ProfileView = {
   provider: string;
   label: string;
-  /** `modelled` is compared only: this gateway has no adapter contract for it. */
-  kind: "live" | "modelled";
+  /** `modelled` is compared only: this gateway has no adapter contract for it. `rehearsal` plays a recording: nothing runs. */
+  kind: "live" | "modelled" | "rehearsal";
   runtimes: string[];
   package_install: boolean | null;
   public_preview: boolean | null;

@@ -63,6 +63,14 @@ export const GatewayConfig = z.strictObject({
     .regex(/^[!-~]{1,512}$/, "has to be letters and signs without spaces")
     .optional()
     .describe("The token of that relay."),
+  rehearsals: z
+    .array(z.string().min(1).max(4096))
+    .max(16)
+    .default([])
+    .describe(
+      "Cassettes to play as providers that every account has; nothing runs there. Each is a path, with ?speed=60&seed=1&" +
+        "from=12h&latency=1&otherwise=echo behind it if need be.",
+    ),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
 });
 export type GatewayConfig = z.infer<typeof GatewayConfig>;
@@ -77,6 +85,7 @@ export function gatewayConfig(given: GatewayConfigInput, env: Env): GatewayConfi
     ...(env.CERVER_MASTER_KEY && { masterKey: env.CERVER_MASTER_KEY }),
     ...(env.P69_BASE_URL && { p69BaseUrl: env.P69_BASE_URL }),
     ...(env.P69_API_TOKEN && { p69ApiToken: env.P69_API_TOKEN }),
+    ...(env.CERVER_REHEARSAL && { rehearsals: env.CERVER_REHEARSAL.split(",").map((path) => path.trim()) }),
     ...(env.CERVER_PREVIEW_HOST && { previewHost: env.CERVER_PREVIEW_HOST }),
     ...graceFromEnv(env),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),

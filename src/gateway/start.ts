@@ -26,6 +26,7 @@ import { e2bProvider } from "./compute/providers/e2b.js";
 import { p69Provider } from "./compute/providers/p69.js";
 import { vercelProvider } from "./compute/providers/vercel.js";
 import { providerRegistry } from "./compute/registry.js";
+import { openRehearsals, type Rehearsal } from "./compute/rehearsals.js";
 import { Sandboxes } from "./compute/sandboxes.js";
 import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
@@ -65,6 +66,10 @@ export interface GatewayDeps {
   logger?: Logger;
   /** Adapters beside those of this package, or in the place of one of them. */
   adapters?: readonly ProviderAdapter[];
+  /** Rehearsals beside those of the configuration. */
+  rehearsals?: readonly Rehearsal[];
+  /** Milliseconds since 1970, for sessions, routing and rehearsals. */
+  now?: () => number;
   /** How often deadlines and idle clocks are looked at, in milliseconds. */
   lookMs?: number;
 }
@@ -86,6 +91,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     const computes = new Computes({ db, hub });
     const masterKey = await MasterKey.open({ given: config.masterKey, file: masterKeyFile(config) });
     const credentials = new ProviderCredentials({ db, key: masterKey });
+    const rehearsals = [...(deps.rehearsals ?? []), ...(await openRehearsals(config.rehearsals, deps.now))];
+    const catalog = [...CATALOG, ...rehearsals.map(({ profile }) => profile)];
     const adapters = [vercelProvider(), e2bProvider(), cloudflareProvider(), ...(deps.adapters ?? [])];
     const providers = providerRegistry([
       p69Provider(
@@ -93,8 +100,13 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         (id, call) => hub.call(id, call),
       ),
       ...adapters.map((adapter) => credentialed(adapter, (id, provider) => credentials.open(id, provider))),
+      ...rehearsals.map(({ adapter }) => adapter),
     ]);
-    const clouds = new CloudProviders({ adapters: providers, credentials });
+    const clouds = new CloudProviders({
+      adapters: providers,
+      credentials,
+      rehearsals: rehearsals.map(({ profile }) => profile),
+    });
     const sandboxes = new Sandboxes({ db, providers, computes, clouds });
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({
@@ -102,11 +114,12 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       computes,
       clouds,
       providers,
-      catalog: CATALOG,
+      catalog,
       gatewayUrl: () => publicUrl,
       runGraceMs: config.runGraceMs,
       logger,
       lookMs: deps.lookMs,
+      ...(deps.now && { now: deps.now }),
     });
     await sessions.takeUp();
 

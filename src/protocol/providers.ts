@@ -19,6 +19,9 @@ export function canonicalProvider(name: string): string {
 export const MODELLED_PROVIDER_NAMES = ["daytona", "modal", "fly", "runloop", "codesandbox"] as const;
 export type ModelledProviderName = (typeof MODELLED_PROVIDER_NAMES)[number];
 
+/** What a gateway registers a rehearsal under, beside the providers and never in the place of one. */
+export type RehearsalName = "rehearsal" | `rehearsal_${string}`;
+
 export function isProviderName(name: string): name is ProviderName {
   return (PROVIDER_NAMES as readonly string[]).includes(name);
 }
@@ -41,8 +44,10 @@ export const ProfileView = z
     provider: z.string(),
     label: z.string(),
     kind: z
-      .enum(["live", "modelled"])
-      .describe("`modelled` is compared only: this gateway has no adapter contract for it."),
+      .enum(["live", "modelled", "rehearsal"])
+      .describe(
+        "`modelled` is compared only: this gateway has no adapter contract for it. `rehearsal` plays a recording: nothing runs.",
+      ),
     runtimes: z.array(z.string()),
     package_install: z.boolean().nullable(),
     public_preview: z.boolean().nullable(),

@@ -1,8 +1,9 @@
 import { Command } from "commander";
+import type { CassetteFigures, Recording, TimeFigures } from "../../gateway/record-provider.js";
 import type { CheckResult, Scorecard } from "../../gateway/try-provider.js";
 import type { CliContext } from "../context.js";
 import { EXIT } from "../exit-codes.js";
-import { collect, JSON_OPTION } from "../options.js";
+import { collect, JSON_OPTION, wholeNumber } from "../options.js";
 import { harmless, type Output } from "../output.js";
 import { untilStopped } from "../until-stopped.js";
 import { providerDisableCommand, providerEnableCommand, providerListCommand } from "./provider-account.js";
@@ -14,7 +15,7 @@ interface TestOptions {
 
 export const providerCommand = (context: CliContext) =>
   new Command("provider")
-    .summary("list, enable and try what supplies compute")
+    .summary("list, enable, try and record what supplies compute")
     .addHelpText(
       "after",
       "\nExamples:\n  $ cerver provider ls\n  $ E2B_API_KEY=e2b_… cerver provider enable e2b\n  $ cerver provider test p69",
@@ -22,7 +23,9 @@ export const providerCommand = (context: CliContext) =>
     .addCommand(providerListCommand(context))
     .addCommand(providerEnableCommand(context))
     .addCommand(providerDisableCommand(context))
-    .addCommand(testCommand(context));
+    .addCommand(testCommand(context))
+    .addCommand(recordCommand(context))
+    .addCommand(rehearseCommand(context));
 
 /** `cerver provider test NAME`: the conformance suite, as a scorecard. */
 const testCommand = (context: CliContext) =>
@@ -59,6 +62,121 @@ const testCommand = (context: CliContext) =>
       else for (const line of summaryOf(card, out)) out.line(line);
       process.exit(exitCodeOf(card));
     });
+
+interface RecordOptions {
+  out: string;
+  runs: number;
+  json?: boolean;
+}
+
+/** `cerver provider record NAME --out FILE`: rounds of a real provider, onto a cassette. */
+const recordCommand = (context: CliContext) =>
+  new Command("record")
+    .summary("record how long a provider takes and how it fails, to rehearse with")
+    .description(
+      "Makes sandboxes at a provider, one after the other, runs a few commands in each, and writes what came and when to a file that no gateway needs credentials for. The credentials come from the environment and never get into the file.",
+    )
+    .argument("<name>", "p69, or a vendor whose adapter there is")
+    .requiredOption("--out <file>", "the cassette to write; it may not be there yet")
+    .option("--runs <count>", "how many sandboxes, one after the other", wholeNumber(1, 1000), 10)
+    .option(...JSON_OPTION)
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ E2B_API_KEY=… cerver provider record e2b --out e2b.jsonl --runs 50\n  $ CERVER_REHEARSAL=e2b.jsonl cerver gateway --no-auth",
+    )
+    .action(async (name: string, { out: path, runs, json }: RecordOptions) => {
+      const { out, env, process } = context;
+      const { recordProvider } = await import("../../gateway/record-provider.js");
+      const abort = new AbortController();
+      void untilStopped(context).then(() => abort.abort(new Error("it was interrupted")));
+      const progress = new Progress(out);
+      progress.begin(runs);
+      progress.now("recording");
+      const recording = await recordProvider(name, env, {
+        out: path,
+        runs,
+        signal: abort.signal,
+        onRun: () => {
+          progress.done();
+          progress.now("recording");
+        },
+      }).finally(() => progress.end());
+      if (json) out.json(recording);
+      else {
+        drawFigures(recording.figures, out);
+        for (const line of wordsOf(recording, out)) out.line(line);
+      }
+      if (recording.interrupted) process.exit(EXIT.interrupted);
+      process.exit(recording.left_behind.length > 0 ? EXIT.failed : EXIT.ok);
+    });
+
+/** `cerver provider rehearse FILE`: what is on a cassette. */
+const rehearseCommand = (context: CliContext) =>
+  new Command("rehearse")
+    .summary("show the times and faults on a cassette")
+    .argument("<file>", "what `cerver provider record` wrote")
+    .option(...JSON_OPTION)
+    .addHelpText("after", "\nExample:\n  $ cerver provider rehearse e2b.jsonl")
+    .action(async (path: string, { json }: { json?: boolean }) => {
+      const { out } = context;
+      const { readRehearsal } = await import("../../gateway/record-provider.js");
+      const figures = await readRehearsal(path);
+      if (json) return out.json(figures);
+      drawFigures(figures, out);
+      out.line();
+      out.line(`Play it in a gateway: CERVER_REHEARSAL=${path} cerver gateway`);
+    });
+
+const MEASURES = {
+  create: "create",
+  first_command: "first command",
+  exec: "command",
+  first_byte: "first byte of a stream",
+} as const;
+
+function drawFigures(figures: CassetteFigures, out: Output): void {
+  const { provider, made, recorded_at, note, calls, sandboxes, lost_answers, times, commands, operations } =
+    figures;
+  out.line(out.bold(`${provider}, ${made} ${recorded_at}: ${calls} calls, ${sandboxes} sandboxes`));
+  if (note !== undefined) out.line(harmless(note));
+  out.line();
+  const row = (what: string, time: TimeFigures | null) =>
+    time
+      ? [what, String(time.n), ...[time.p50_ms, time.p95_ms, time.p99_ms, time.max_ms].map(timeOf)]
+      : [what, "0", "-", "-", "-", "-"];
+  out.table(
+    ["what", "n", "p50", "p95", "p99", "longest"],
+    [
+      ...Object.entries(MEASURES).map(([key, what]) => row(what, times[key as keyof typeof MEASURES])),
+      ...commands.slice(0, 12).map(({ asked, ...time }) => row(`  ${asked.slice(0, 50)}`, time)),
+    ],
+  );
+  out.line();
+  out.table(
+    ["operation", "calls", "failed", "how"],
+    operations.map(({ operation, calls, ok, faults }) => [
+      operation,
+      String(calls),
+      String(calls - ok),
+      Object.entries(faults)
+        .map(([code, count]) => `${code} ${count}`)
+        .join(", "),
+    ]),
+  );
+  if (lost_answers > 0) out.line(`${lost_answers} creates made a sandbox although their answer was lost.`);
+}
+
+function* wordsOf(recording: Recording, out: Output): Generator<string> {
+  const { file, bytes, runs, redaction, not_kept, left_behind, interrupted } = recording;
+  const { values, masked, too_short } = redaction;
+  yield "";
+  yield out.bold(`${file}: ${runs} rounds, ${bytes} bytes${interrupted ? ", interrupted" : ""}`);
+  yield `Looked for ${values} credentials and secret variables: ${masked} occurrences became *.`;
+  if (too_short.length > 0) yield `Too short to be looked for: ${too_short.join(", ")}.`;
+  if (not_kept > 0) yield `${not_kept} calls did not fit and are not on it.`;
+  for (const sentence of left_behind) yield `left behind: ${harmless(sentence)}`;
+  if (left_behind.length === 0) yield out.dim("Every sandbox it made is deleted.");
+}
 
 /** What is being tried, for a person who looks; a pipe gets the results alone. */
 class Progress {
@@ -108,7 +226,7 @@ function lineOf({ name, about, outcome, ms, why }: CheckResult, out: Output): st
 const NAME_WIDTH = 22;
 
 function timeOf(ms: number): string {
-  return ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
+  return ms < 1000 ? `${Number(ms.toFixed(1))} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 function* summaryOf(card: Scorecard, out: Output): Generator<string> {

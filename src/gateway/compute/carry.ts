@@ -2,7 +2,14 @@ import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import { parse } from "../../protocol/parse.js";
 import { type LeftBehind, MAX_MANIFEST_LINE_BYTES, ManifestHead } from "../../protocol/tree.js";
-import type { FolderCarrier, FolderOptions, MachineEnv, ProviderAdapter, SandboxRecord } from "./contract.js";
+import {
+  type FolderCarrier,
+  type FolderOptions,
+  type MachineEnv,
+  type ProviderAdapter,
+  registeredName,
+  type SandboxRecord,
+} from "./contract.js";
 
 /** How long the receiver's cleaning up is waited for when a carrying failed, in milliseconds. */
 const DISCARD_MS = 10_000;
@@ -68,7 +75,7 @@ function reach({ adapter, record, env }: CarryEnd, signal: AbortSignal): Reached
   if (adapter.folder) return { folder: adapter.folder, record, env: { ...env, signal } };
   throw new CerverError(
     "unsupported",
-    `A working folder cannot be carried to or from ${adapter.providerName}.`,
+    `A working folder cannot be carried to or from ${registeredName(adapter)}.`,
     {
       hint: "Computes of your own that run `cerver relay` can. Elsewhere move what is needed with runs, for example with git.",
     },

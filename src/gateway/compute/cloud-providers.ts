@@ -9,6 +9,7 @@ import {
 } from "../../protocol/providers.js";
 import { profileOf } from "./catalog.js";
 import type { CloudAccount, ProviderAdapter, ProviderEnv } from "./contract.js";
+import type { ProviderProfile } from "./profile.js";
 import type { ProviderRegistry } from "./registry.js";
 
 /** How long a vendor may take to say whether credentials work. */
@@ -32,10 +33,22 @@ interface Kept {
 export class CloudProviders {
   readonly #adapters: ProviderRegistry;
   readonly #credentials: CredentialKeeper;
+  readonly #rehearsals: readonly ProviderProfile[];
+  readonly #startedAt = new Date().toISOString();
 
-  constructor({ adapters, credentials }: { adapters: ProviderRegistry; credentials: CredentialKeeper }) {
+  constructor({
+    adapters,
+    credentials,
+    rehearsals = [],
+  }: {
+    adapters: ProviderRegistry;
+    credentials: CredentialKeeper;
+    /** Providers that every account has, without credentials. */
+    rehearsals?: readonly ProviderProfile[];
+  }) {
     this.#adapters = adapters;
     this.#credentials = credentials;
+    this.#rehearsals = rehearsals;
   }
 
   /** Asks the vendor whether the credentials work, then keeps them. Fails with the vendor's own refusal. */
@@ -56,12 +69,23 @@ export class CloudProviders {
   }
 
   async list(accountId: string): Promise<EnabledProvider[]> {
-    return (await this.#credentials.list(accountId)).map(toEnabled);
+    const own = (await this.#credentials.list(accountId)).map(toEnabled);
+    return [...own, ...this.#rehearsals.map((profile) => this.#rehearsed(profile))];
   }
 
   /** Forgets the credentials. Sandboxes that are still there go on until their own deadline. */
   async disable(accountId: string, name: string): Promise<void> {
-    if (await this.#credentials.remove(accountId, canonicalProvider(name.replace(/^provider_/, "")))) return;
+    const provider = canonicalProvider(name.replace(/^provider_/, ""));
+    if (await this.#credentials.remove(accountId, provider)) return;
+    if (this.#rehearsals.some((profile) => profile.provider === provider)) {
+      throw new CerverError(
+        "conflict",
+        `${provider} is a rehearsal, which every account of this gateway has.`,
+        {
+          hint: "Start the gateway without CERVER_REHEARSAL.",
+        },
+      );
+    }
     throw new CerverError("not_found", `This account has no credentials for a provider called "${name}".`, {
       hint: "List those it has with GET /v2/account/providers.",
     });
@@ -70,27 +94,38 @@ export class CloudProviders {
   /** The enabled providers as computes that a session may ask for (contract section 3.2). */
   async computes(accountId: string): Promise<Compute[]> {
     const kept = await this.#credentials.list(accountId);
-    return kept
+    const own = kept
       .filter(({ provider }) => this.#adapters.has(provider as ProviderName))
-      .map(({ provider, verifiedAt }) => ({
-        compute_id: providerHandle(provider),
-        label: profileOf(provider)?.label ?? provider,
-        provider,
-        kind: "cloud",
-        scope: "shared",
-        status: "ready",
-        last_heartbeat_at: null,
-        capabilities: {},
-        metadata: { verified_at: new Date(verifiedAt).toISOString() },
-        owner_id: accountId,
-      }));
+      .map(({ provider, verifiedAt }) =>
+        toCompute(provider, profileOf(provider)?.label ?? provider, accountId, {
+          verified_at: new Date(verifiedAt).toISOString(),
+        }),
+      );
+    const rehearsals = this.#rehearsals.map(({ provider, label }) =>
+      toCompute(provider, label, accountId, { rehearsal: true }),
+    );
+    return [...own, ...rehearsals];
+  }
+
+  #rehearsed({ provider, label }: ProviderProfile): EnabledProvider {
+    return {
+      provider,
+      label,
+      target_compute_id: providerHandle(provider),
+      credentials: [],
+      rehearsal: true,
+      verified_at: this.#startedAt,
+      created_at: this.#startedAt,
+    };
   }
 
   #cloud(name: string): { adapter: ProviderAdapter; cloud: CloudAccount } {
     const provider = canonicalProvider(name);
     const adapter = this.#adapters.get(provider as ProviderName);
-    if (adapter?.cloud) return { adapter, cloud: adapter.cloud };
-    const known = [...this.#adapters.values()].filter(({ cloud }) => cloud).map((one) => one.providerName);
+    if (adapter?.cloud && !adapter.registeredAs) return { adapter, cloud: adapter.cloud };
+    const known = [...this.#adapters.values()]
+      .filter(({ cloud, registeredAs }) => cloud && !registeredAs)
+      .map((one) => one.providerName);
     if (provider === "p69") {
       throw new CerverError("invalid_request", "Your own machines need no credentials here.", {
         hint: "Run `cerver relay` on the machine that you want to use.",
@@ -146,6 +181,26 @@ export function credentialed(
       ...(suspend && { suspend: async (record, env) => suspend.call(cloud, record, await opened(env)) }),
       ...(wake && { wake: async (record, env) => wake.call(cloud, record, await opened(env)) }),
     },
+  };
+}
+
+function toCompute(
+  provider: string,
+  label: string,
+  accountId: string,
+  metadata: Record<string, unknown>,
+): Compute {
+  return {
+    compute_id: providerHandle(provider),
+    label,
+    provider,
+    kind: "cloud",
+    scope: "shared",
+    status: "ready",
+    last_heartbeat_at: null,
+    capabilities: {},
+    metadata,
+    owner_id: accountId,
   };
 }
 

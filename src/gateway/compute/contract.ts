@@ -1,5 +1,5 @@
 import type { ListeningPort } from "../../protocol/ports.js";
-import type { ProviderName } from "../../protocol/providers.js";
+import type { ProviderName, RehearsalName } from "../../protocol/providers.js";
 import type {
   CreateSandboxRequest,
   FileEncoding,
@@ -188,7 +188,17 @@ export type ProviderAdapter = CerverInterface & {
   readonly ports?: PortForwarding;
   readonly folder?: FolderCarrier;
   readonly cloud?: CloudAccount;
+  /** A rehearsal has the name of the provider that it stands in for, and is registered under another: see {@link registeredName}. */
+  readonly registeredAs?: RehearsalName;
 };
+
+/** Under what a gateway knows an adapter, keeps its sessions and shows them. Two rehearsals may stand in for one provider. */
+export function registeredName({
+  registeredAs,
+  providerName,
+}: ProviderAdapter): ProviderName | RehearsalName {
+  return registeredAs ?? providerName;
+}
 
 /** A sandbox, the adapter that reaches it, and what goes along with each call. */
 export interface ReachedSandbox {

@@ -3,6 +3,7 @@ import type {
   ModelledProviderName,
   ProfileView,
   ProviderName,
+  RehearsalName,
 } from "../../protocol/providers.js";
 
 /**
@@ -11,10 +12,10 @@ import type {
  * Null is an answer: no source gives the figure, and nothing stands in for it.
  */
 export interface ProviderProfile {
-  readonly provider: ProviderName | ModelledProviderName;
+  readonly provider: ProviderName | ModelledProviderName | RehearsalName;
   readonly label: string;
-  /** Reached by an adapter contract of this gateway, or known for comparison only. */
-  readonly kind: "live" | "modelled";
+  /** Reached by an adapter contract of this gateway, known for comparison only, or played from a recording. */
+  readonly kind: "live" | "modelled" | "rehearsal";
   readonly runtimes: readonly string[];
   readonly packageInstall: boolean | null;
   readonly publicPreview: boolean | null;
@@ -75,7 +76,7 @@ export function costUsd(
 /** What makes a provider usable, as commands to paste, the shortest first. */
 export function enableCommands(profile: ProviderProfile, gatewayUrl: string): string[] {
   if (profile.provider === "p69") return [`cerver relay --gateway ${gatewayUrl}`];
-  if (profile.kind === "modelled") return [];
+  if (profile.kind !== "live") return [];
   const credentials = Object.fromEntries(profile.credentials.map((name) => [name, "..."]));
   return [
     `cerver provider enable ${profile.provider}`,

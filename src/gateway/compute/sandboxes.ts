@@ -5,7 +5,7 @@ import type { NewSandboxRequest, SandboxAnswer } from "../../protocol/sandbox.js
 import type { Database } from "../store/schema.js";
 import type { CloudProviders } from "./cloud-providers.js";
 import type { Computes } from "./computes.js";
-import type { ProviderAdapter, ReachedSandbox } from "./contract.js";
+import { type ProviderAdapter, type ReachedSandbox, registeredName } from "./contract.js";
 import type { ProviderRegistry } from "./registry.js";
 
 /** How long a compute may take to make a sandbox. */
@@ -44,14 +44,14 @@ export class Sandboxes {
       .values({
         account_id: accountId,
         sandbox_id: record.sandboxId,
-        provider: record.provider,
+        provider: registeredName(adapter),
         compute_id: record.computeId,
         created_at,
       })
       .execute();
     return {
       sandbox_id: record.sandboxId,
-      provider: record.provider,
+      provider: registeredName(adapter),
       compute_id: record.computeId,
       status: "ready",
       created_at: new Date(created_at).toISOString(),

@@ -1,7 +1,12 @@
 import { newId } from "../../protocol/ids.js";
 import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
 import type { Logger } from "../../util/logger.js";
-import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../compute/contract.js";
+import {
+  type ProviderAdapter,
+  type ProviderEnv,
+  registeredName,
+  type SandboxRecord,
+} from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database, OrphanRow } from "../store/schema.js";
 
@@ -73,7 +78,7 @@ export class Orphans {
         "what a lost create left could not be ended yet",
       );
       const sandboxId = adapter.cloud ? null : proposed;
-      await this.keep({ accountId, sessionId, provider: adapter.providerName, computeId, sandboxId, why });
+      await this.keep({ accountId, sessionId, provider: registeredName(adapter), computeId, sandboxId, why });
     }
   }
 

@@ -39,7 +39,8 @@ export function providerStatus(
   };
 }
 
-function readyWords({ provider }: ProviderProfile, count: number): string {
+function readyWords({ provider, kind }: ProviderProfile, count: number): string {
+  if (kind === "rehearsal") return "A recording is played: nothing runs.";
   if (provider !== "p69") return "Enabled with this account's own credentials";
   return `${count} ready ${count === 1 ? "compute" : "computes"}`;
 }

@@ -17,6 +17,7 @@ import { round } from "./metrics.js";
 import type { Orphans } from "./orphans.js";
 import { providerStatus } from "./provider-status.js";
 import { noCompute } from "./recommendation.js";
+import { unrehearsed } from "./rehearsed.js";
 import { type Candidate, type RouterInput, type RouterResult, route } from "./router.js";
 import type { AccountMemory, RoutingMemory } from "./routing-memory.js";
 import { DEFAULT_MINUTES } from "./wishes.js";
@@ -79,7 +80,7 @@ export class Provisioning {
 
   /** What the account can do with each provider now. */
   async providers(accountId: string): Promise<ProviderList["providers"]> {
-    const input = await this.#input(accountId, {});
+    const input = await this.#input(accountId, {}, "all");
     const { candidates } = route(input);
     return this.#deps.catalog.map((profile) =>
       providerStatus(profile, input, candidates, this.#deps.gatewayUrl()),
@@ -218,6 +219,7 @@ export class Provisioning {
   async #input(
     accountId: string,
     request: CreateSessionRequest,
+    of: "all" | "offered" = "offered",
   ): Promise<RouterInput & { memory: AccountMemory }> {
     const { computes, clouds, providers, catalog, memory, now } = this.#deps;
     const [own, enabled, known, activeRuns] = await Promise.all([
@@ -226,13 +228,14 @@ export class Provisioning {
       memory.of(accountId),
       this.#activeRuns(accountId),
     ]);
+    const offered = of === "all" ? catalog : unrehearsed(catalog, request, own, enabled);
     const credentials = new Set(enabled.map(({ provider }) => provider));
     return {
       request,
       computes: own,
-      catalog,
+      catalog: offered,
       access: new Map(
-        catalog.map(({ provider }) => [
+        offered.map(({ provider }) => [
           provider,
           { adapter: providers.has(provider as ProviderName), credentials: credentials.has(provider) },
         ]),

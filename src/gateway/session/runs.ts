@@ -15,12 +15,13 @@ import {
 import type { KeptRun } from "../../protocol/sandbox.js";
 import type { Logger } from "../../util/logger.js";
 import type { Computes } from "../compute/computes.js";
-import type {
-  DurableRuns,
-  ProviderAdapter,
-  ProviderEnv,
-  RunRef,
-  SandboxRecord,
+import {
+  type DurableRuns,
+  type ProviderAdapter,
+  type ProviderEnv,
+  type RunRef,
+  registeredName,
+  type SandboxRecord,
 } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import { type LiveRun, LiveRuns } from "./live-runs.js";
@@ -282,7 +283,7 @@ export class Runs {
         if (!response.ok || !response.body) throw await failureOf(response);
         const openMs = performance.now() - began;
         const body = this.#tapped(run, response.body, openMs, offsets);
-        return { runId: run.id, provider: target.provider.providerName, openMs, body };
+        return { runId: run.id, provider: registeredName(target.provider), openMs, body };
       } catch (error) {
         try {
           if (run.abort.signal.aborted) throw await this.#left(run, error);

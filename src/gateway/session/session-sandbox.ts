@@ -1,6 +1,6 @@
 import { isProviderHandle, type ProviderName } from "../../protocol/providers.js";
 import type { Logger } from "../../util/logger.js";
-import type { ReachedSandbox } from "../compute/contract.js";
+import { type ReachedSandbox, registeredName } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Orphans } from "./orphans.js";
 import type { Session } from "./session-record.js";
@@ -52,7 +52,7 @@ export class SessionSandboxes {
       await this.#deps.orphans.keep({
         accountId: place.account_id,
         sessionId: place.id,
-        provider: adapter.providerName,
+        provider: registeredName(adapter),
         computeId: record.computeId,
         sandboxId: record.sandboxId,
         why: error instanceof Error ? error.message : String(error),

@@ -323,13 +323,20 @@ export class StressTests {
   ): Promise<(Contestant & { estimates: Candidate["estimates"] })[]> {
     const { provisioning, catalog } = this.#deps;
     const { pinned_provider: _, allowed_providers: __, canary: ___, ...rest } = policy ?? {};
-    const asked =
-      providers?.map((name) => this.#known(name)) ?? catalog.map(({ provider }) => provider as string);
+    const named = providers?.map((name) => this.#known(name));
     const { candidates } = await provisioning.recommend(accountId, {
       workload,
       requirements,
-      policy: { ...rest, mode: "balanced" },
+      policy: { ...rest, mode: "balanced", ...(named && { allowed_providers: named }) },
     });
+    // A rehearsal takes part when it is named, or where nothing is real.
+    const asked =
+      named ??
+      catalog
+        .filter(
+          ({ kind, provider }) => kind !== "rehearsal" || candidates.some((one) => one.provider === provider),
+        )
+        .map(({ provider }) => provider as string);
     return [...new Set(asked)].flatMap((provider) => {
       const of = candidates.filter((candidate) => candidate.provider === provider);
       const best = of.find(({ executable }) => executable) ?? of[0];

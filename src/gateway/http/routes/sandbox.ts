@@ -9,6 +9,7 @@ import {
   SandboxState,
   WriteFileRequest,
 } from "../../../protocol/sandbox.js";
+import { registeredName } from "../../compute/contract.js";
 import type { Sandboxes } from "../../compute/sandboxes.js";
 import { type AccountVariables, requireScope } from "../auth.js";
 import { json, query } from "../validate.js";
@@ -34,7 +35,7 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
       return answer(
         c,
         await at.adapter.runSandbox(at.record, ordered(c.req.valid("json")), at.env),
-        at.record.provider,
+        registeredName(at.adapter),
       );
     })
     .post("/:id/run/stream", run, json(SandboxRunRequest), async (c) => {
@@ -42,7 +43,7 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
       return answer(
         c,
         await at.adapter.runSandboxStream(at.record, ordered(c.req.valid("json")), at.env),
-        at.record.provider,
+        registeredName(at.adapter),
       );
     })
     .post("/:id/install", run, json(InstallRequest), async (c) => {
@@ -50,7 +51,7 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
       return answer(
         c,
         await at.adapter.installPackage(at.record, c.req.valid("json"), at.env),
-        at.record.provider,
+        registeredName(at.adapter),
       );
     })
     .put("/:id/files", run, json(WriteFileRequest), async (c) => {
@@ -58,21 +59,29 @@ export function sandboxRoutes({ sandboxes }: { sandboxes: Sandboxes }) {
       return answer(
         c,
         await at.adapter.writeFile(at.record, c.req.valid("json"), at.env),
-        at.record.provider,
+        registeredName(at.adapter),
       );
     })
     .get("/:id/files", read, query(FileQuery), async (c) => {
       const at = await reach(c);
       const { path, encoding } = c.req.valid("query");
-      return answer(c, await at.adapter.readFile(at.record, path, encoding, at.env), at.record.provider);
+      return answer(
+        c,
+        await at.adapter.readFile(at.record, path, encoding, at.env),
+        registeredName(at.adapter),
+      );
     })
     .get("/:id/state", read, async (c) => {
       const at = await reach(c);
-      return answer(c, await at.adapter.getState(at.record, at.env), at.record.provider);
+      return answer(c, await at.adapter.getState(at.record, at.env), registeredName(at.adapter));
     })
     .put("/:id/state", run, json(SandboxState), async (c) => {
       const at = await reach(c);
-      return answer(c, await at.adapter.setState(at.record, c.req.valid("json"), at.env), at.record.provider);
+      return answer(
+        c,
+        await at.adapter.setState(at.record, c.req.valid("json"), at.env),
+        registeredName(at.adapter),
+      );
     })
     .delete("/:id", run, async (c) =>
       answer(c, await sandboxes.delete(c.var.principal.accountId, c.req.param("id"), c.req.raw.signal)),
