@@ -6,13 +6,23 @@ import {
   type Breaker,
   newBreaker,
   withOutcome,
-} from "../src/gateway/session/breaker.js";
-import { type CanaryLedger, counted } from "../src/gateway/session/canary.js";
-import { addValue, DEFAULT_FADING, EMPTY_SKETCH, quantile } from "../src/gateway/session/decayed-sketch.js";
-import { estimateTime, type Measurements, withObserved } from "../src/gateway/session/measurements.js";
-import { type RecordedDecision, replay } from "../src/gateway/session/replay.js";
-import { type RouterInput, route } from "../src/gateway/session/router.js";
-import type { RoutedRequest } from "../src/gateway/session/wishes.js";
+} from "../src/gateway/session/routing/breaker.js";
+import { type CanaryLedger, counted } from "../src/gateway/session/routing/canary.js";
+import {
+  addValue,
+  DEFAULT_FADING,
+  EMPTY_SKETCH,
+  quantile,
+} from "../src/gateway/session/routing/decayed-sketch.js";
+import {
+  estimateTime,
+  type Measurements,
+  withObserved,
+} from "../src/gateway/session/routing/measurements.js";
+import { type RecordedDecision, replay } from "../src/gateway/session/routing/replay.js";
+import { type RouterInput, route } from "../src/gateway/session/routing/router.js";
+import type { RoutedRequest } from "../src/gateway/session/routing/wishes.js";
+import { seededRandom } from "../src/util/random.js";
 
 /** How quickly a provider starts: three points of its distribution, in milliseconds. */
 export interface Shape {
@@ -68,7 +78,7 @@ export class World {
     readonly scenario: Scenario,
     seed: number,
   ) {
-    const random = mulberry32(seed);
+    const random = seededRandom(seed);
     this.#dice = new Map(
       scenario.providers.map(({ provider }) => [
         provider,
@@ -133,7 +143,7 @@ export interface RouterOptions {
 
 /** Plays a scenario with the router: it routes, creates fall back, and what happened is learnt. */
 export function playRouter(world: World, { learns, canary, mode, seed }: RouterOptions): Played {
-  const random = mulberry32(seed);
+  const random = seededRandom(seed);
   const request: RoutedRequest = {
     ...world.scenario.request,
     policy: { ...world.scenario.request?.policy, mode, canary: { share: canary } },
@@ -390,7 +400,7 @@ const ABOUT = { candidate: "provider_x", provider: "x", workload: "general" };
  * with sixty starts of the past: as the router learns, and by fading alone.
  */
 export function startsToNotice(shape: Shape, seed: number): { router: number; fadingAlone: number } {
-  const random = mulberry32(seed);
+  const random = seededRandom(seed);
   const starts = Array.from(
     { length: PAST + 100 },
     (_, index) => quantileOf(shape, random()) * (index < PAST ? 1 : 2),
@@ -415,7 +425,7 @@ export function startsToNotice(shape: Shape, seed: number): { router: number; fa
 
 /** The share of starts after which the estimate is off by more than half, though nothing changes. */
 export function falseAlarms(shape: Shape, seed: number, starts: number): number {
-  const random = mulberry32(seed);
+  const random = seededRandom(seed);
   let cells: Measurements = new Map();
   let off = 0;
   for (let index = 0; index < starts; index++) {
@@ -446,7 +456,7 @@ export function policyViolations(
   rounds: number,
   seed: number,
 ): { tried: number; refused: number; violations: number } {
-  const random = mulberry32(seed);
+  const random = seededRandom(seed);
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)]!;
   const names = ["e2b", "vercel", "cloudflare"];
   const result = { tried: 0, refused: 0, violations: 0 };
@@ -522,17 +532,6 @@ export function policyViolations(
     });
   }
   return result;
-}
-
-/** A small random source with a seed (Tommy Ettinger's mulberry32). */
-export function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
 
 export function mean(values: readonly number[]): number {

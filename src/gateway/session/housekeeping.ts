@@ -4,7 +4,7 @@ import type { Activity } from "./activity.js";
 import type { Costs } from "./costs.js";
 import type { Lifecycle } from "./lifecycle.js";
 import type { Orphans } from "./orphans.js";
-import type { Runs } from "./runs.js";
+import type { Runs } from "./runs/runs.js";
 import type { Session } from "./session-record.js";
 import type { SessionSandboxes } from "./session-sandbox.js";
 

@@ -13,7 +13,7 @@ import type { Computes } from "../compute/computes.js";
 import type { Database } from "../store/schema.js";
 import type { Costs } from "./costs.js";
 import { lifetimeMs, type Provisioned, type Provisioning } from "./provisioning.js";
-import type { Runs } from "./runs.js";
+import type { Runs } from "./runs/runs.js";
 import type { Session } from "./session-record.js";
 import type { SandboxPlace, SessionSandboxes } from "./session-sandbox.js";
 import type { Transcripts } from "./transcripts.js";

@@ -10,17 +10,17 @@ import type { ProviderEnv, SandboxRecord } from "../compute/contract.js";
 import type { ProviderProfile } from "../compute/profile.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database } from "../store/schema.js";
-import { outcomeOf } from "./breaker.js";
 import type { Costs } from "./costs.js";
-import { GENERAL } from "./measurements.js";
 import { round } from "./metrics.js";
 import type { Orphans } from "./orphans.js";
-import { providerStatus } from "./provider-status.js";
-import { noCompute } from "./recommendation.js";
-import { unrehearsed } from "./rehearsed.js";
-import { type Candidate, type RouterInput, type RouterResult, route } from "./router.js";
-import type { AccountMemory, RoutingMemory } from "./routing-memory.js";
-import { DEFAULT_MINUTES } from "./wishes.js";
+import { outcomeOf } from "./routing/breaker.js";
+import { GENERAL } from "./routing/measurements.js";
+import { providerStatus } from "./routing/provider-status.js";
+import { noCompute } from "./routing/recommendation.js";
+import { unrehearsed } from "./routing/rehearsed.js";
+import { type Candidate, type RouterInput, type RouterResult, route } from "./routing/router.js";
+import type { AccountMemory, RoutingMemory } from "./routing/routing-memory.js";
+import { DEFAULT_MINUTES } from "./routing/wishes.js";
 
 /** How long a create may take in all, and one attempt of it while others are left. */
 const PROVISION_TIMEOUT_MS = 90_000;

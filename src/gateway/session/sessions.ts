@@ -3,7 +3,6 @@ import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { SessionMetrics } from "../../protocol/metrics.js";
 import type { SessionNews } from "../../protocol/news.js";
-import { canonicalProvider } from "../../protocol/providers.js";
 import type {
   Attempt,
   ReplayReport,
@@ -42,15 +41,16 @@ import { sessionMetrics } from "./metrics.js";
 import { News } from "./news.js";
 import { Orphans } from "./orphans.js";
 import { lifetimeMs, type Provisioned, Provisioning } from "./provisioning.js";
-import { replay } from "./replay.js";
-import { RoutingMemory } from "./routing-memory.js";
-import { RunRecords } from "./run-records.js";
-import { Runs } from "./runs.js";
-import { decodeCursor, encodeCursor } from "./session-cursor.js";
+import { replay } from "./routing/replay.js";
+import { RoutingMemory } from "./routing/routing-memory.js";
+import { RunRecords } from "./runs/run-records.js";
+import { Runs } from "./runs/runs.js";
+import { encodeCursor } from "./session-cursor.js";
+import { pageOfSessions } from "./session-list.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
 import { SessionSandboxes } from "./session-sandbox.js";
-import { wantedTags, writeTags } from "./session-tags.js";
-import { StressTests } from "./stress-tests.js";
+import { writeTags } from "./session-tags.js";
+import { StressTests } from "./stress/stress-tests.js";
 import { Transcripts } from "./transcripts.js";
 
 /** How long a session that somebody works in is not read again, and how many such sessions are kept. */
@@ -318,53 +318,15 @@ export class Sessions {
   /** A page of the account's sessions, newest first, without their transcripts. */
   async list(
     accountId: string,
-    { limit, status, source, provider, label, cursor }: ListSessionsQuery,
+    query: ListSessionsQuery,
     metadata: Record<string, string> = {},
   ): Promise<SessionList> {
     await this.records.recorded();
-    let query = this.#deps.db
-      .selectFrom("sessions")
-      .selectAll()
-      .where("account_id", "=", accountId)
-      .orderBy("created_at", "desc")
-      .orderBy("id", "desc")
-      .limit(limit + 1);
-    if (source !== undefined) query = query.where("source", "=", source);
-    if (provider !== undefined) query = query.where("provider", "=", canonicalProvider(provider));
-    for (const [name, value] of wantedTags(label, metadata)) {
-      query = query.where("id", "in", (eb) =>
-        eb
-          .selectFrom("session_tags")
-          .select("session_id")
-          .where("account_id", "=", accountId)
-          .where("name", "=", name)
-          .where("value", "=", value),
-      );
-    }
-    if (status !== undefined) {
-      const wanted = canonicalStatus(status);
-      if (!wanted) {
-        throw new CerverError("invalid_request", `status: "${status}" is not a status of a session.`, {
-          hint: "Use ready, running, failed or ended.",
-        });
-      }
-      const running = [...this.runs.runningSessions];
-      query = query.where("status", "=", wanted === "running" ? "ready" : wanted);
-      // An empty list is not SQL: no id is the empty text.
-      if (wanted === "running") query = query.where("id", "in", running.length > 0 ? running : [""]);
-      if (wanted === "ready" && running.length > 0) query = query.where("id", "not in", running);
-    }
-    if (cursor !== undefined) {
-      const { createdAt, id } = decodeCursor(cursor);
-      query = query.where(({ eb, or, and }) =>
-        or([eb("created_at", "<", createdAt), and([eb("created_at", "=", createdAt), eb("id", "<", id)])]),
-      );
-    }
-    const rows = await query.execute();
-    const page = rows.slice(0, limit);
+    const running = [...this.runs.runningSessions];
+    const { rows, more } = await pageOfSessions(this.#deps.db, accountId, query, metadata, running);
     return {
-      sessions: page.map((row) => toSummary(row, this.#status(row))),
-      ...(rows.length > limit && { next_cursor: encodeCursor(page.at(-1)!) }),
+      sessions: rows.map((row) => toSummary(row, this.#status(row))),
+      ...(more && { next_cursor: encodeCursor(rows.at(-1)!) }),
     };
   }
 

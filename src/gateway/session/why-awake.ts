@@ -2,8 +2,8 @@ import type { WhyAwake } from "../../protocol/awake.js";
 import type { Activity } from "./activity.js";
 import type { Costs } from "./costs.js";
 import type { Housekeeping } from "./housekeeping.js";
-import type { RunRecords } from "./run-records.js";
-import type { Runs } from "./runs.js";
+import type { RunRecords } from "./runs/run-records.js";
+import type { Runs } from "./runs/runs.js";
 import type { Session } from "./session-record.js";
 
 export interface WhyAwakeDeps {

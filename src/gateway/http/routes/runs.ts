@@ -14,7 +14,7 @@ import {
   StdinRequest,
   StreamQuery,
 } from "../../../protocol/runs.js";
-import type { OpenedStream } from "../../session/runs.js";
+import type { OpenedStream } from "../../session/runs/runs.js";
 import type { Session } from "../../session/session-record.js";
 import type { Sessions } from "../../session/sessions.js";
 import { type AccountVariables, callerOf, requireScope } from "../auth.js";

@@ -1,6 +1,6 @@
 import { type Context, Hono } from "hono";
 import { type StressEvent, StressTestRequest } from "../../../protocol/stress-tests.js";
-import type { StressTests } from "../../session/stress-tests.js";
+import type { StressTests } from "../../session/stress/stress-tests.js";
 import { type AccountVariables, requireScope } from "../auth.js";
 import { json } from "../validate.js";
 
