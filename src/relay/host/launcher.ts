@@ -58,25 +58,36 @@ export class Launcher {
   #deaths = 0;
   #restart: NodeJS.Timeout | undefined;
   #ended = false;
+  #isProven = false;
+  readonly #tried: Promise<boolean>;
 
   private constructor(perl: string) {
     this.#perl = perl;
     this.#start();
+    this.#tried = this.#try();
   }
 
-  /** Starts one and tries it; undefined where that does not work. */
-  static async open(perl = PERL): Promise<Launcher | undefined> {
+  /** Starts one, and tries it while other things go on: until it has shown that it works it takes nothing. Undefined where there is no Perl. */
+  static begin(perl = PERL): Launcher | undefined {
     if (process.platform !== "linux" || !existsSync(perl)) return undefined;
-    const launcher = new Launcher(perl);
+    return new Launcher(perl);
+  }
+
+  /** {@link begin}, waited for; undefined where it does not work. */
+  static async open(perl = PERL): Promise<Launcher | undefined> {
+    const launcher = Launcher.begin(perl);
+    return launcher && (await launcher.#tried) ? launcher : undefined;
+  }
+
+  async #try(): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<false>((resolve) => {
       timer = setTimeout(() => resolve(false), READY_MS);
     });
-    const works = await Promise.race([late, launcher.#works().catch(() => false)]);
+    this.#isProven = await Promise.race([late, this.#works().catch(() => false)]);
     clearTimeout(timer);
-    if (works) return launcher;
-    await launcher.end();
-    return undefined;
+    if (!this.#isProven) await this.end();
+    return this.#isProven;
   }
 
   /** Whether a process gets what it is fed, and its output and its wait status come back. */
@@ -97,7 +108,11 @@ export class Launcher {
 
   /** Whether it can start this process now. */
   takes({ file, args, cwd, env }: ProcessOrder): boolean {
-    return this.#isReady && [file, cwd, ...args, ...pairs(env)].every((text) => !text.includes("\0"));
+    return (
+      this.#isProven &&
+      this.#isReady &&
+      [file, cwd, ...args, ...pairs(env)].every((text) => !text.includes("\0"))
+    );
   }
 
   /**

@@ -39,7 +39,7 @@ await makePrivateFolder(join(stateDir, "scratch"));
 const keeper = await Keeper.open({
   stateDir,
   cgroups: Cgroups.open(`cerver-${process.pid}`),
-  launcher: await Launcher.open(),
+  launcher: Launcher.begin(),
 });
 const server = new KeeperServer({
   keeper,
