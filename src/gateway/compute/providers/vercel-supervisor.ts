@@ -144,6 +144,8 @@ function run({ command, cwd: wanted = ".", envs = {}, stdin, limitMs }) {
       : isLong ? [script] : ["--input-type=module", "--eval", command.code];
   }
   const { CERVER_ORDER: _, CERVER_ENVIRONMENT: given = "{}", ...own } = env;
+  // Out before anything starts: without this frame nothing of the run ever ran.
+  fs.writeSync(1, "h" + frames++ + " \n");
   const child = spawn(file, args, { cwd, env: { ...own, ...JSON.parse(given), ...envs, CERVER_RUN: key }, detached: true,
     stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"] });
   child.once("error", (error) => {
