@@ -287,3 +287,21 @@ describe("moving a session to another machine", () => {
     expect((await ask("GET", "/v2/account/orphans")).body.orphans).toEqual([]);
   });
 });
+
+describe("canaries", () => {
+  test("are a share of the creates that ask for them, and no more, however many come at once", async () => {
+    const policy = { canary: { share: 0.1 } };
+    const answers = await Promise.all(
+      Array.from({ length: 60 }, () => ask("POST", "/v2/sessions", { policy })),
+    );
+    const made = answers.filter(({ status }) => status === 201);
+    const canaries = made.filter(({ body }) => body.routing.canary_run);
+    expect(made).toHaveLength(60);
+    expect(canaries.length).toBeGreaterThan(0);
+    expect(canaries.length).toBeLessThanOrEqual(7);
+    // A canary goes where the router would not have gone first.
+    const first = made.find(({ body }) => !body.routing.canary_run)!.body.compute_id;
+    for (const { body } of canaries) expect(body.compute_id).not.toBe(first);
+    await Promise.all(made.map(({ body }) => ask("DELETE", `/v2/sessions/${body.session_id}`)));
+  });
+});
