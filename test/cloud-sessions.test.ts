@@ -82,6 +82,10 @@ describe("enabling a provider", () => {
     expect(computes.map(({ compute_id }: { compute_id: string }) => compute_id)).toEqual(
       expect.arrayContaining(["provider_e2b", "provider_vercel"]),
     );
+    expect((await ask("GET", "/v2/computes/provider_e2b")).body).toMatchObject({
+      kind: "cloud",
+      status: "ready",
+    });
     const reader = await cerver.clientWith(["run"]);
     await expect(reader.providers()).resolves.toBeDefined();
   });

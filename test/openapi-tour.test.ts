@@ -151,6 +151,13 @@ test("computes", async () => {
   const [compute] = (await json(200, "GET", "/v2/computes")).computes;
   await json(200, "GET", `/v2/computes/${compute.compute_id}`);
   await json(404, "GET", "/v2/computes/cmp_nobody");
+  const exec = `/v2/computes/${compute.compute_id}/exec`;
+  const info = await json(200, "POST", exec, { path: "/api/cerver/provider" });
+  expect(info).toMatchObject({ label: "test-host", status: "ready" });
+  await json(404, "POST", exec, { path: "/api/nothing" });
+  await json(400, "POST", exec, { path: "/health" });
+  await json(400, "POST", exec, { path: "/api/../health" });
+  await json(404, "POST", "/v2/computes/cmp_nobody/exec", { path: "/api/cerver/provider" });
   const second = await json(200, "POST", "/v2/computes/register", { label: "tour" });
   await json(200, "POST", `/v2/computes/${second.compute_id}/heartbeat`, {});
   await json(200, "DELETE", `/v2/computes/${second.compute_id}`);

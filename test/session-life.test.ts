@@ -285,6 +285,13 @@ describe("moving a session to another machine", () => {
     expect(uses.at(-1)).toMatchObject({ compute_id: second, ended_at: null });
     expect(uses.filter(({ ended_at }: { ended_at: string | null }) => ended_at === null)).toHaveLength(1);
     expect((await ask("GET", "/v2/account/orphans")).body.orphans).toEqual([]);
+
+    // Paused here, it comes back there, with the same files.
+    await ask("POST", `/v2/sessions/${id}/pause`, {});
+    const back = await ask("POST", `/v2/sessions/${id}/resume`, { compute: { compute_id: first } });
+    expect(back).toMatchObject({ status: 200, body: { compute_id: first, paused: false } });
+    expect(back.body.carried.tree_hash).toBe(moved.body.carried.tree_hash);
+    expect((await run(id, tree)).body.result.stdout).toBe(before);
   });
 });
 

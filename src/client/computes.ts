@@ -2,6 +2,9 @@ import { Compute, ComputeList, RegisteredCompute as Registered } from "../protoc
 import { at, type GatewayHttp } from "./http.js";
 import type * as wire from "./wire.js";
 
+/** As long as the gateway waits for a compute, and a little more. */
+const EXEC_TIMEOUT_MS = 190_000;
+
 /** `relay_token` is there once: a credential for this compute alone. Older gateways send none. */
 export interface RegisteredCompute {
   compute_id: string;
@@ -17,6 +20,8 @@ export interface ComputeCalls {
   registerCompute(body: wire.RegisterComputeRequest): Promise<RegisteredCompute>;
   heartbeat(id: string, body: wire.HeartbeatRequest, signal?: AbortSignal): Promise<void>;
   deleteCompute(id: string): Promise<void>;
+  /** Passes one request on to the compute's own surface; gives the body of its answer. */
+  execOnCompute(id: string, body: wire.ComputeExecRequest, signal?: AbortSignal): Promise<unknown>;
 }
 
 export function computeCalls(http: GatewayHttp): ComputeCalls {
@@ -30,5 +35,7 @@ export function computeCalls(http: GatewayHttp): ComputeCalls {
     async deleteCompute(id) {
       await http.raw("DELETE", at`/v2/computes/${id}`);
     },
+    execOnCompute: (id, body, signal) =>
+      http.raw("POST", at`/v2/computes/${id}/exec`, { body, signal, timeoutMs: EXEC_TIMEOUT_MS }),
   };
 }

@@ -110,6 +110,14 @@ export type Compute = {
   owner_id?: string | undefined;
 };
 
+export type ComputeExecRequest = {
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | undefined;
+  /** A path of the relay, such as /api/cerver/provider. */
+  path: string;
+  query?: Record<string, string | number | boolean> | undefined;
+  body?: unknown;
+};
+
 export type ComputeList = {
   computes: Compute[];
 };

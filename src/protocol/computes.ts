@@ -62,3 +62,18 @@ export const Compute = z
   .meta({ id: "Compute" });
 export type Compute = z.infer<typeof Compute>;
 export const ComputeList = z.looseObject({ computes: z.array(Compute) });
+
+/** Body of `POST /v2/computes/:id/exec`: one request to the compute's own surface (contract sections 3.1 and 4.4). */
+export const ComputeExecRequest = z
+  .strictObject({
+    method: z.enum(["GET", "POST", "PUT", "PATCH", "DELETE"]).default("GET"),
+    path: z
+      .string()
+      .max(4096)
+      .regex(/^\/api\/[^?#\s]*$/, "has to begin with /api/ and hold no query")
+      .describe("A path of the relay, such as /api/cerver/provider."),
+    query: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+    body: z.unknown().optional(),
+  })
+  .meta({ id: "ComputeExecRequest" });
+export type ComputeExecRequest = z.infer<typeof ComputeExecRequest>;

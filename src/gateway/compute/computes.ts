@@ -1,4 +1,9 @@
-import type { Compute, HeartbeatRequest, RegisterComputeRequest } from "../../protocol/computes.js";
+import type {
+  Compute,
+  ComputeExecRequest,
+  HeartbeatRequest,
+  RegisterComputeRequest,
+} from "../../protocol/computes.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import { canonicalProvider } from "../../protocol/providers.js";
@@ -8,6 +13,9 @@ import { Presence } from "./presence.js";
 
 /** How many computes one account may attach. */
 export const MAX_COMPUTES_PER_ACCOUNT = 1_000;
+
+/** How long a compute may take to answer a request that is passed on. */
+const EXEC_TIMEOUT_MS = 180_000;
 
 export interface ComputesDeps {
   db: Database;
@@ -151,6 +159,30 @@ export class Computes {
     const row = await this.#row(id);
     if (row?.account_id !== accountId) throw computeNotFound(id);
     return this.#compute(row);
+  }
+
+  /** Passes one request on to a compute's own surface, and its answer back. */
+  async exec(
+    accountId: string,
+    id: string,
+    { method, path, query = {}, body }: ComputeExecRequest,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    await this.get(accountId, id);
+    const url = new URL(`http://compute${path}`);
+    // `/api/../x` would be another path to the relay than the one that was checked.
+    if (!url.pathname.startsWith("/api/"))
+      throw new CerverError("invalid_request", "path: it has to stay below /api/.");
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, String(value));
+    const hasBody = body !== undefined && method !== "GET" && method !== "DELETE";
+    return this.#hub.fetch(
+      id,
+      new Request(url, {
+        method,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(EXEC_TIMEOUT_MS)]),
+        ...(hasBody && { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+      }),
+    );
   }
 
   /** Detaches a compute: its channel is closed and its row deleted. Sessions keep their transcripts. */

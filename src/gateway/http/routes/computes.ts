@@ -1,5 +1,5 @@
 import { Hono } from "hono";
-import { HeartbeatRequest, RegisterComputeRequest } from "../../../protocol/computes.js";
+import { ComputeExecRequest, HeartbeatRequest, RegisterComputeRequest } from "../../../protocol/computes.js";
 import { CerverError } from "../../../protocol/errors.js";
 import type { ApiTokens, Principal } from "../../account/api-tokens.js";
 import type { CloudProviders } from "../../compute/cloud-providers.js";
@@ -40,7 +40,18 @@ export function computeRoutes({ computes, clouds, tokens }: ComputeRoutesDeps) {
         computes: [...(await computes.list(accountId)), ...(await clouds.computes(accountId))],
       });
     })
-    .get("/:id", read, async (c) => c.json(await computes.get(c.var.principal.accountId, c.req.param("id"))))
+    .get("/:id", read, async (c) => {
+      const { accountId } = c.var.principal;
+      const id = c.req.param("id");
+      const handle = (await clouds.computes(accountId)).find(({ compute_id }) => compute_id === id);
+      return c.json(handle ?? (await computes.get(accountId, id)));
+    })
+    .post("/:id/exec", requireScope("run"), json(ComputeExecRequest), async (c) => {
+      const { accountId } = c.var.principal;
+      const answer = await computes.exec(accountId, c.req.param("id"), c.req.valid("json"), c.req.raw.signal);
+      const type = answer.headers.get("content-type");
+      return c.newResponse(answer.body, answer.status as 200, type ? { "content-type": type } : {});
+    })
     .delete("/:id", requireScope("run", "relay"), async (c) => {
       const { principal } = c.var;
       const id = c.req.param("id");

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ComputeRemoved } from "../../../../protocol/answers.js";
 import {
   Compute,
+  ComputeExecRequest,
   ComputeList,
   HeartbeatRequest,
   RegisterComputeRequest,
@@ -52,6 +53,17 @@ export const computes: Theme = {
       body: { json: HeartbeatRequest },
       answers: { 200: { what: "The compute.", json: Compute } },
       errors: ["compute_not_found"],
+    },
+    {
+      id: "execOnCompute",
+      method: "post",
+      path: "/v2/computes/{compute_id}/exec",
+      summary: "Pass one request on to a compute's own surface",
+      description: "The answer has the status and the body of the compute's.",
+      scope: "run",
+      body: { json: ComputeExecRequest, optional: false },
+      answers: { 200: { what: "Whatever the compute answers.", json: z.unknown() } },
+      errors: ["compute_not_found", "compute_offline", "compute_lost"],
     },
     {
       id: "deleteCompute",
