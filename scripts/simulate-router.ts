@@ -1,5 +1,6 @@
 /** Prints what docs/router.md says of the router's simulations: `npx tsx scripts/simulate-router.ts`. */
 import { CATALOG } from "../src/gateway/compute/catalog.js";
+import { cassetteScenarios } from "../test/cassette-scenarios.js";
 import {
   falseAlarms,
   mean,
@@ -12,6 +13,7 @@ import {
   regret,
   replayAgainstTruth,
   SCENARIOS,
+  type Scenario,
   startsToNotice,
   World,
 } from "../test/router-simulation.js";
@@ -27,23 +29,29 @@ const STRATEGIES: [string, (world: World) => Played][] = [
   ["round robin", playRoundRobin],
 ];
 
-console.log(`| scenario | oracle, mean ms (P95) | ${STRATEGIES.map(([name]) => name).join(" | ")} |`);
-console.log(`|---|---|${STRATEGIES.map(() => "---|").join("")}`);
-for (const scenario of SCENARIOS) {
-  const worlds = SEEDS.map((seed) => new World(scenario, seed));
-  const oracles = worlds.map(playOracle);
-  const cells = STRATEGIES.map(([, play]) => {
-    const all = worlds.map(play);
-    const share = mean(all.map((played, index) => regret(played, oracles[index]!)));
-    const p95 = mean(all.map(({ waits }) => percentile(waits, 0.95)));
-    return `+${(share * 100).toFixed(1)} % (${p95.toFixed(0)})`;
-  });
-  const [ms, p95] = [
-    mean(oracles.map(({ waits }) => mean(waits))),
-    mean(oracles.map(({ waits }) => percentile(waits, 0.95))),
-  ];
-  console.log(`| ${scenario.name} | ${ms.toFixed(0)} (${p95.toFixed(0)}) | ${cells.join(" | ")} |`);
+function printRegret(scenarios: readonly Scenario[]): void {
+  console.log(`| scenario | oracle, mean ms (P95) | ${STRATEGIES.map(([name]) => name).join(" | ")} |`);
+  console.log(`|---|---|${STRATEGIES.map(() => "---|").join("")}`);
+  for (const scenario of scenarios) {
+    const worlds = SEEDS.map((seed) => new World(scenario, seed));
+    const oracles = worlds.map(playOracle);
+    const cells = STRATEGIES.map(([, play]) => {
+      const all = worlds.map(play);
+      const share = mean(all.map((played, index) => regret(played, oracles[index]!)));
+      const p95 = mean(all.map(({ waits }) => percentile(waits, 0.95)));
+      return `+${(share * 100).toFixed(1)} % (${p95.toFixed(0)})`;
+    });
+    const [ms, p95] = [
+      mean(oracles.map(({ waits }) => mean(waits))),
+      mean(oracles.map(({ waits }) => percentile(waits, 0.95))),
+    ];
+    console.log(`| ${scenario.name} | ${ms.toFixed(0)} (${p95.toFixed(0)}) | ${cells.join(" | ")} |`);
+  }
 }
+
+printRegret(SCENARIOS);
+console.log("\nThe cassette corpus:\n");
+printRegret(await cassetteScenarios());
 
 console.log(
   "\n| starts until a 2x slowdown is noticed | median | P90 | most | fading alone, median | false alarms |",

@@ -15,6 +15,7 @@ import { Redactor } from "../src/gateway/compute/redactor.js";
 import { tour } from "../src/gateway/compute/tour.js";
 import { CerverError } from "../src/protocol/errors.js";
 import type { SandboxRunAnswer } from "../src/protocol/sandbox.js";
+import { cassetteScenarios } from "./cassette-scenarios.js";
 import { openListening } from "./compute.js";
 import { playOracle, playRouter, regret, World } from "./router-simulation.js";
 import { startE2bServer } from "./vendors/e2b-server.js";
@@ -370,29 +371,15 @@ describe("the corpus", () => {
 
 describe("simulations of the router", () => {
   test("feed on cassettes: over the drifting and the failing day it waits little longer than one who knows", async () => {
-    // The corpus is ten times as fast as vendors are; what a failed create costs in the simulation is not.
-    const load = (name: string) =>
-      loadCassette(join(import.meta.dirname, `fixtures/cassettes/${name}.jsonl`));
-    const steady = scenarioOf(await load("steady"), 3_600_000, 10)!;
-    for (const name of ["drift", "outage"]) {
-      const world = new World(
-        {
-          name,
-          providers: [
-            { provider: "e2b", ...scenarioOf(await load(name), 30 * 60_000, 10)! },
-            { provider: "vercel", ...steady },
-          ],
-          creates: 3 * 288,
-          everyMs: 5 * 60_000,
-        },
-        7,
-      );
+    for (const scenario of await cassetteScenarios(["drift", "outage"])) {
+      const world = new World(scenario, 7);
       const play = (learns: boolean) => playRouter(world, { learns, canary: 0.05, mode: "fastest", seed: 3 });
       const learnt = play(true);
       const oracle = playOracle(world);
       expect(learnt.lost).toBe(0);
       expect(regret(learnt, oracle)).toBeLessThan(0.15);
-      if (name === "drift") expect(regret(learnt, oracle)).toBeLessThan(0.5 * regret(play(false), oracle));
+      if (scenario.name === "drift")
+        expect(regret(learnt, oracle)).toBeLessThan(0.5 * regret(play(false), oracle));
     }
   });
 });
