@@ -16,7 +16,9 @@ export function invalidRequest(error: z.ZodError): CerverError {
   const [first, ...more] = error.issues;
   return new CerverError("invalid_request", first ? sentence(first) : "The request is not valid.", {
     ...(more.length > 0 && { hint: `There is more to mend: ${more.slice(0, 4).map(sentence).join(" ")}` }),
-    details: { fields: error.issues.slice(0, 20).map(({ path }) => path.join(".")) },
+    details: {
+      fields: error.issues.flatMap(({ path }) => (path.length > 0 ? [path.join(".")] : [])).slice(0, 20),
+    },
   });
 }
 

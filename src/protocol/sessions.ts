@@ -257,7 +257,7 @@ export const ChangeComputeRequest = z
     ...carryFields,
   })
   .refine(({ compute, compute_priority }) => (compute === undefined) !== (compute_priority === undefined), {
-    message: "say either compute or compute_priority",
+    message: 'has to have either "compute", such as {"compute_id": "cmp_..."}, or "compute_priority"',
   });
 export type ChangeComputeRequest = z.infer<typeof ChangeComputeRequest>;
 
