@@ -22,7 +22,7 @@ my $no_signals = POSIX::SigSet->new;
 my $signals = POSIX::SigSet->new(POSIX::SIGCHLD(), POSIX::SIGPOLL());
 POSIX::sigprocmask(POSIX::SIG_BLOCK(), $signals) or die;
 # A handler is no longer there after exec, where an ignored signal would stay ignored.
-$SIG{$_} = sub { } for qw(CHLD IO HUP INT TERM);
+$SIG{$_} = sub { } for qw(CHLD IO HUP INT TERM PIPE);
 signal_input($keeper, O_RDWR);
 
 # By id: its process, and the keeper's ends of its pipes. By process: its id, and what will tell whether it became its program.
@@ -52,6 +52,8 @@ sub take_orders {
     leave() if $piece eq "";
     $orders .= $piece;
   }
+  # A keeper that went without having read everything is told by a reset, once, and by nothing else.
+  leave() if $! != POSIX::EAGAIN() && $! != POSIX::EINTR();
   while (length $orders >= 4) {
     my $length = unpack "N", $orders;
     last if length $orders < 4 + $length;

@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { constants, tmpdir } from "node:os";
@@ -182,6 +184,27 @@ test("the launcher goes with whoever started it, and so does what it started", a
   await launcher.end();
   await expect.poll(() => pids.filter((one) => isAlive(one!))).toEqual([]);
 });
+
+test("what it started goes with a keeper that was killed, and had not heard all it was told", async () => {
+  const program = `
+    import { execFileSync } from "node:child_process";
+    import { Launcher } from ${JSON.stringify(new URL("launcher.ts", import.meta.url).href)};
+    const launcher = await Launcher.open();
+    const start = (code) => launcher.start({ file: "/bin/sh", args: ["-c", code], cwd: "/", env: {}, stdin: false });
+    const loop = await start("trap '' TERM HUP; while :; do :; done");
+    const short = await start("/bin/sleep 60");
+    process.kill(short.pid, "SIGKILL");
+    // Its end is told while nobody listens here.
+    execFileSync("sleep", ["0.3"]);
+    process.stdout.write(String(loop.pid), () => process.kill(process.pid, "SIGKILL"));
+  `;
+  const keeper = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [said] = (await once(keeper.stdout, "data")) as [Buffer];
+  await once(keeper, "exit");
+  await expect.poll(() => isAlive(Number(said)), { timeout: 5_000 }).toBe(false);
+}, 20_000);
 
 test("there is none where it does not work", async () => {
   expect(await Launcher.open("/nowhere/perl")).toBeUndefined();

@@ -1,8 +1,10 @@
 // The keeper as a process: `node keeper.js SOCKET STATE_DIR VERSION`. A relay starts it, in a session of its own.
 import { writeSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { connect } from "node:net";
 import { dirname, join } from "node:path";
-import { isLock, takeLock } from "../../util/lock-file.js";
+import { setTimeout } from "node:timers/promises";
+import { isLock, type Lock, takeLock } from "../../util/lock-file.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { Cgroups } from "../host/cgroup.js";
 import { Launcher } from "../host/launcher.js";
@@ -13,6 +15,9 @@ import { KeeperServer } from "./keeper-server.js";
 const IDLE_MS = 300_000;
 const ALONE_MS = 15_000;
 const LOOK_MS = 5_000;
+/** A keeper that ends has let go of its lock by then. */
+const LOCK_WAIT_MS = 10_000;
+const LOCK_LOOK_MS = 20;
 /** A log of a keeper that lives for months ends here. */
 const MAX_LOG_BYTES = 1024 * 1024;
 
@@ -25,13 +30,13 @@ for (const signal of ["SIGHUP", "SIGINT", "SIGPIPE"] as const) process.on(signal
 
 await makePrivateFolder(join(stateDir, "runs"));
 await makePrivateFolder(dirname(socketPath));
-const taken = await takeLock(join(stateDir, "keeper.lock"), socketPath);
-if (!isLock(taken)) {
+const lock = await lockUnlessServed();
+if (!lock) {
   // Another relay was quicker: its keeper is the one.
   process.stdout.write("ready\n");
   process.exit(0);
 }
-const lock = taken;
+const held = lock;
 await rm(socketPath, { force: true });
 await rm(join(stateDir, "scratch"), { recursive: true, force: true });
 await makePrivateFolder(join(stateDir, "scratch"));
@@ -64,6 +69,29 @@ const timer = setInterval(() => {
 }, LOOK_MS);
 const pruning = setInterval(() => keeper.prune(), 600_000);
 
+/** The lock, or undefined when another keeper has it and serves: one that ends, and one that begins, has it and does not. */
+async function lockUnlessServed(): Promise<Lock | undefined> {
+  for (const began = performance.now(); ; await setTimeout(LOCK_LOOK_MS)) {
+    const taken = await takeLock(join(stateDir, "keeper.lock"), socketPath);
+    if (isLock(taken)) return taken;
+    if (await isServed()) return undefined;
+    if (performance.now() - began < LOCK_WAIT_MS) continue;
+    log("another keeper has the lock, and does not answer: end that process", { ...taken });
+    process.exit(1);
+  }
+}
+
+function isServed(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once("error", () => resolve(false));
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}
+
 let stopping = false;
 async function stop(): Promise<void> {
   if (stopping) return;
@@ -73,7 +101,7 @@ async function stop(): Promise<void> {
   await server.close();
   await keeper.close();
   await rm(socketPath, { force: true });
-  await lock.release();
+  await held.release();
   process.exit(0);
 }
 
