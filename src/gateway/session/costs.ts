@@ -24,6 +24,11 @@ export interface NewUse {
   reservedUsd: number;
 }
 
+/** The id that the sandbox of a use gets where the compute lets us choose it: known before anything is made. */
+export function proposedSandbox(useId: string): `sbx_${string}` {
+  return `sbx_${useId.replace(/^use_/, "")}`;
+}
+
 /**
  * What sessions cost, and what accounts may spend.
  *
@@ -133,7 +138,7 @@ export class Costs {
     });
   }
 
-  /** Uses that no session has, of creates and tests that an earlier process was in the middle of: their sandboxes are orphans. */
+  /** Uses whose sandbox no session has, of what an earlier process was in the middle of: their sandboxes are orphans. */
   async endAbandoned(orphans: Orphans): Promise<void> {
     const { db, costOf, now } = this.#deps;
     const uses = await db
@@ -142,7 +147,12 @@ export class Costs {
       .where("ended_at", "is", null)
       .where(({ not, exists, selectFrom }) =>
         not(
-          exists(selectFrom("sessions").select("id").whereRef("sessions.id", "=", "compute_uses.session_id")),
+          exists(
+            selectFrom("sessions")
+              .select("id")
+              .whereRef("sessions.id", "=", "compute_uses.session_id")
+              .whereRef("sessions.sandbox_id", "=", "compute_uses.sandbox_id"),
+          ),
         ),
       )
       .execute();
@@ -152,7 +162,7 @@ export class Costs {
         sessionId: use.session_id,
         provider: use.provider,
         computeId: use.compute_id,
-        sandboxId: use.sandbox_id,
+        sandboxId: use.sandbox_id ?? orphans.named(use.provider, proposedSandbox(use.id)),
         why: "the gateway was stopped while it was made",
       });
       const cost_usd = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));

@@ -10,8 +10,8 @@ import type { SessionSandboxes } from "./session-sandbox.js";
 
 /** How often deadlines, idle clocks and caps are looked at. */
 const LOOK_MS = 5_000;
-/** How often what could not be ended is tried again. */
-const ORPHANS_MS = 60_000;
+/** What could not be ended is tried again after so many looks: a minute. */
+const ORPHAN_LOOKS = 12;
 
 export interface HousekeepingDeps {
   db: Database;
@@ -35,9 +35,10 @@ export class Housekeeping {
 
   constructor(deps: HousekeepingDeps) {
     this.#deps = deps;
+    const lookMs = deps.lookMs ?? LOOK_MS;
     this.#timers = [
-      setInterval(() => void this.look(), deps.lookMs ?? LOOK_MS).unref(),
-      setInterval(() => void this.#sweep(), ORPHANS_MS).unref(),
+      setInterval(() => void this.look(), lookMs).unref(),
+      setInterval(() => void this.#sweep(), ORPHAN_LOOKS * lookMs).unref(),
     ];
   }
 

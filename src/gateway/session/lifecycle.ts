@@ -204,7 +204,7 @@ export class Lifecycle {
     } catch (error) {
       // The session stays where it was: nothing of it is lost.
       await costs.ended(session.id, { only: made.sandboxId });
-      await sandboxes.end(place);
+      if (!isSame) await sandboxes.end(place);
       throw error;
     }
     await costs.ended(session.id, { except: made.sandboxId });

@@ -77,9 +77,15 @@ export class Orphans {
         { err: error, session_id: sessionId },
         "what a lost create left could not be ended yet",
       );
-      const sandboxId = adapter.cloud ? null : proposed;
-      await this.keep({ accountId, sessionId, provider: registeredName(adapter), computeId, sandboxId, why });
+      const provider = registeredName(adapter);
+      const sandboxId = this.named(provider, proposed);
+      await this.keep({ accountId, sessionId, provider, computeId, sandboxId, why });
     }
+  }
+
+  /** The id by which a sandbox is ended that was to get this one; null where vendors choose ids, and are asked for them. */
+  named(provider: string, proposed: string): string | null {
+    return this.#deps.providers.get(provider as ProviderName)?.cloud ? null : proposed;
   }
 
   /** A sandbox that could not be ended. It is tried again until it is gone. */
@@ -148,8 +154,17 @@ export class Orphans {
     computeId: string,
     proposed: string,
   ): Promise<SandboxRecord[]> {
-    if (adapter.cloud && isProviderHandle(computeId))
-      return adapter.cloud.find(sessionId, this.#env(accountId, computeId));
+    if (adapter.cloud && isProviderHandle(computeId)) {
+      const found = await adapter.cloud.find(sessionId, this.#env(accountId, computeId));
+      // The session may live on there: then what a later create of it left is an orphan, and its own sandbox is not.
+      const session = await this.#deps.db
+        .selectFrom("sessions")
+        .select("sandbox_id")
+        .where("id", "=", sessionId)
+        .where("ended_at", "is", null)
+        .executeTakeFirst();
+      return found.filter(({ sandboxId }) => sandboxId !== session?.sandbox_id);
+    }
     return proposed === "" ? [] : [{ sandboxId: proposed, computeId, provider: adapter.providerName }];
   }
 

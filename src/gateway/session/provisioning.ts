@@ -1,5 +1,4 @@
 import { CerverError } from "../../protocol/errors.js";
-import { newId } from "../../protocol/ids.js";
 import { isProviderHandle, type ProviderList, type ProviderName } from "../../protocol/providers.js";
 import type { Attempt, Routing, RoutingDecision } from "../../protocol/routing.js";
 import type { CreateSessionRequest, Metadata } from "../../protocol/sessions.js";
@@ -10,7 +9,7 @@ import type { ProviderEnv, SandboxRecord } from "../compute/contract.js";
 import type { ProviderProfile } from "../compute/profile.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database } from "../store/schema.js";
-import type { Costs } from "./costs.js";
+import { type Costs, proposedSandbox } from "./costs.js";
 import { round } from "./metrics.js";
 import type { Orphans } from "./orphans.js";
 import { outcomeOf } from "./routing/breaker.js";
@@ -142,7 +141,7 @@ export class Provisioning {
     candidate: Candidate,
     timeoutMs: number,
   ): Promise<Pick<Provisioned, "computeId" | "sandboxId" | "provisionTimeMs">> {
-    const { costs, now } = this.#deps;
+    const { costs } = this.#deps;
     const adapter = this.#deps.providers.get(candidate.provider as ProviderName);
     if (!adapter) throw new Error(`the router chose ${candidate.provider}, which has no adapter`);
     const computeId = candidate.compute_id ?? candidate.key;
@@ -161,7 +160,7 @@ export class Provisioning {
       credentials: {},
     };
     // Its id is ours where the compute lets it be: then a create whose answer is lost can be undone.
-    const proposed = newId("sbx", now());
+    const proposed = proposedSandbox(useId);
     const began = performance.now();
     const creating = adapter.createSandbox(
       {
