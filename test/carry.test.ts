@@ -20,6 +20,8 @@ import { WebSocket, WebSocketServer } from "ws";
 import { type CarryEnd, type CarryOptions, carryFolder } from "../src/gateway/compute/carry.js";
 import { type ComputeFetch, p69Provider } from "../src/gateway/compute/providers/p69.js";
 import { CerverError } from "../src/protocol/errors.js";
+import type { TreeEntry } from "../src/protocol/tree.js";
+import { treeHash } from "../src/relay/host/tree-hash.js";
 import { Channel } from "../src/tunnel/channel.js";
 import { wsSocket } from "../src/tunnel/ws-socket.js";
 import { eachOf } from "../src/util/each-of.js";
@@ -396,6 +398,22 @@ describe("a receiver", () => {
   };
   const stream = (bytes: Buffer) => ReadableStream.from([bytes]) as ReadableStream<Uint8Array>;
 
+  /** A manifest whose hash is right, whatever its entries are. */
+  function manifestOf(entries: TreeEntry[]) {
+    const head = {
+      tree_hash: treeHash(entries),
+      entries: entries.length,
+      files: entries.length,
+      bytes: 0,
+      busy: false,
+      refused: [],
+      refused_count: 0,
+      left_behind: [],
+      left_behind_count: 0,
+    };
+    return stream(Buffer.from([head, ...entries].map((line) => `${JSON.stringify(line)}\n`).join("")));
+  }
+
   test("drops contents that are not what they say, and names them", async () => {
     const { to, folder } = await begun();
     const pack = Buffer.concat([packed(hash("aaaa"), "AAAA"), packed(hash("bbbb"), "bbbb")]);
@@ -436,24 +454,17 @@ describe("a receiver", () => {
 
   test("writes nothing outside for a manifest that leads out", async () => {
     const to = await sandbox(right);
-    const head = {
-      tree_hash: hash("x"),
-      entries: 1,
-      files: 1,
-      bytes: 1,
-      busy: false,
-      refused: [],
-      refused_count: 0,
-      left_behind: [],
-      left_behind_count: 0,
-    };
-    const entry = { path: "../../../escaped", kind: "file", mode: 420, size: 1, sha256: hash("x") };
-    const manifest = stream(Buffer.from(`${JSON.stringify(head)}\n${JSON.stringify(entry)}\n`));
+    const manifest = manifestOf([
+      { path: "../../../escaped", kind: "file", mode: 420, size: 1, sha256: hash("x") },
+    ]);
     const everything = () => Object.keys(snapshot(join(scratch, "right", "sandboxes")));
     const before = everything();
     expect(
       await failureOf(to.adapter.folder!.expect(to.record, "x", { manifest, replaces: undefined }, env)),
-    ).toMatchObject({ code: "invalid_request" });
+    ).toMatchObject({
+      code: "invalid_request",
+      message: expect.stringContaining('"../../../escaped" is not in a folder that it names before'),
+    });
     expect(everything()).toEqual(before);
   });
 
