@@ -21,6 +21,8 @@ import { type CarryEnd, type CarryOptions, carryFolder } from "../src/gateway/co
 import { type ComputeFetch, p69Provider } from "../src/gateway/compute/providers/p69.js";
 import { CerverError } from "../src/protocol/errors.js";
 import type { TreeEntry } from "../src/protocol/tree.js";
+import { Staging } from "../src/relay/host/staging.js";
+import { readTree } from "../src/relay/host/tree.js";
 import { treeHash } from "../src/relay/host/tree-hash.js";
 import { Channel } from "../src/tunnel/channel.js";
 import { wsSocket } from "../src/tunnel/ws-socket.js";
@@ -50,17 +52,20 @@ async function sandbox(
   {
     signal = new AbortController().signal,
     via = async (request: Request) => compute.app.fetch(request),
+    metadata = {} as Record<string, unknown>,
   } = {},
 ): Promise<CarryEnd & { folder: string }> {
   const fetchCompute: ComputeFetch = (_, request) => Promise.resolve(via(request));
   const adapter = p69Provider(fetchCompute);
   const env = { accountId: "a", computeId: "c", signal, credentials: {} };
   const record = await p69Provider(async (_, request) => compute.app.fetch(request)).createSandbox(
-    { engine: "shell", metadata: {} },
+    { engine: "shell", metadata },
     env,
   );
   return { adapter, record, env, folder: compute.sandboxes.get(record.sandboxId).folder };
 }
+/** Beside a sandbox's own folder when no move is under way. */
+const SETTLED = ["sandbox.json", "work"];
 const plain: CarryOptions = { leaveSecrets: false, skipIgnored: false };
 
 async function put(folder: string, files: Record<string, string | Buffer>) {
@@ -138,7 +143,7 @@ describe("a working folder is carried", () => {
     expect(report.bytes_total).toBeGreaterThan(100 * 1024 * 1024);
     expect(report.bytes_sent).toBeLessThan(51 * 1024 * 1024);
     expect(progress.at(-1)).toBe(0);
-    expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+    expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
 
     await put(from.folder, { "src/1/new": "new", "run.sh": "#!/bin/sh\necho\n" });
     const again = await carryFolder(from, to, { ...plain, replaces: report.tree_hash });
@@ -296,17 +301,22 @@ describe("a carrying that fails in the middle", () => {
     expect(cut).toBe(true);
     expect(snapshot(to.folder)).toEqual({});
     expect(snapshot(from.folder)).toEqual(before);
-    const staging = join(dirname(to.folder), "incoming");
-    expect((await readdir(join(staging, "blobs"))).length).toBeGreaterThan(0);
+    const staged = (await readdir(dirname(to.folder))).find((name) => name.startsWith(".cerver-incoming-"))!;
+    expect((await readdir(join(dirname(to.folder), staged, "blobs"))).length).toBeGreaterThan(0);
     await third.close();
-    expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+    expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
 
     // The same by a relay that was killed: the next one finds what is left.
-    await put(staging, { "blobs/x": "x", "old/kept": "k", moving: "" });
-    await put(to.folder, { half: "h" });
+    await put(to.folder, { kept: "k" });
+    const staging = new Staging(third.sandboxes.stagingPlace(third.sandboxes.get(to.record.sandboxId)));
+    await staging.make();
+    await put(staging.path, { "blobs/x": "x", "tree/half": "h" });
+    await staging.takeOut();
+    await staging.bringIn(join(staging.path, "tree"));
+    expect(Object.keys(snapshot(to.folder))).toEqual(["half"]);
     third = await openCompute(home, { HOME: scratch });
     expect(Object.keys(snapshot(to.folder))).toEqual(["kept"]);
-    expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+    expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
     await third.close();
   }, 60_000);
 
@@ -325,7 +335,7 @@ describe("a carrying that fails in the middle", () => {
       });
       expect(await failureOf(carryFolder(from, to, plain))).toMatchObject({ message: "the caller is gone" });
       expect(snapshot(to.folder)).toEqual({});
-      expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+      expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
       expect(Object.keys(snapshot(from.folder))).toEqual(["a", "b", "b/c"]);
     }
   });
@@ -482,6 +492,52 @@ describe("a receiver", () => {
     await carryFolder(from, { ...to, record }, plain);
     expect(Object.keys(snapshot(own))).toEqual(["a", "a/b"]);
     await fourth.close();
+  });
+
+  test.each([".cerver-incoming", `.cerver-incoming-${"0".repeat(32)}`])(
+    "leaves a folder of its user's own as it is when that holds %s, which looks like a move that was cut off",
+    async (name) => {
+      const home = await mkdtemp(join(scratch, "own-"));
+      const [own, elsewhere] = [join(home, "own"), join(home, "elsewhere")];
+      await put(home, { "elsewhere/theirs": "t", "own/mine": "m" });
+      await put(join(own, name), { moving: "", "move.json": "{}", "old/x": "x" });
+      const open = () => openCompute(join(home, "state"), { HOME: scratch }, { allowDirs: [home] });
+      const first = await open();
+      const to = await sandbox(first, { metadata: { working_dir: own } });
+      const before = [snapshot(own), snapshot(elsewhere)];
+      const now = () => [snapshot(own), snapshot(elsewhere)];
+      const from = await sandbox(left);
+      await put(from.folder, { a: "a" });
+
+      expect(await failureOf(carryFolder(from, to, plain))).toMatchObject({ code: "conflict" });
+      expect(now()).toEqual(before);
+      await first.close();
+      const second = await open();
+      expect(now()).toEqual(before);
+      await second.close();
+
+      await rm(join(own, name, "old"), { recursive: true });
+      await symlink(elsewhere, join(own, name, "old"));
+      const linked = now();
+      await (await open()).close();
+      expect(now()).toEqual(linked);
+    },
+  );
+
+  test("neither takes nor replaces what has the name of a place for moves", async () => {
+    const name = `.cerver-incoming-${"0".repeat(32)}`;
+    const to = await sandbox(right);
+    await put(to.folder, { [`${name}/x`]: "x", old: "o" });
+    const { hash: replaces } = await readTree(to.folder, { maxBytes: 1000, secrets: "carry" });
+    const from = await sandbox(left);
+    await put(from.folder, { a: "a", [`${name}/y`]: "y" });
+    await carryFolder(from, to, { ...plain, replaces });
+    expect(Object.keys(snapshot(to.folder))).toEqual([name, `${name}/x`, "a"]);
+
+    const manifest = manifestOf([{ path: name, kind: "dir", mode: 0o700 }]);
+    expect(
+      await failureOf(to.adapter.folder!.expect(to.record, "x", { manifest, replaces: undefined }, env)),
+    ).toMatchObject({ code: "invalid_request", message: expect.stringContaining("name of the relay's own") });
   });
 
   test("refuses more than its relay takes", async () => {

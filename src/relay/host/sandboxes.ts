@@ -9,7 +9,7 @@ import { makePrivateFolder } from "../../util/private-folder.js";
 import { runEnvironment } from "./environment.js";
 import { removeTree } from "./remove-tree.js";
 import { SANDBOX_MARK } from "./run.js";
-import { INCOMING_FOLDER } from "./tree.js";
+import type { StagingPlace } from "./staging.js";
 
 /** How many sandboxes a relay keeps. */
 const MAX_SANDBOXES = 10_000;
@@ -156,9 +156,10 @@ export class Sandboxes {
     await removeTree(join(this.#root, id));
   }
 
-  /** A place for what is on its way into a sandbox's folder: on the same disk, and where its runs do not look. */
-  stagingFolder({ id, folder, stored }: Sandbox): string {
-    return stored.ownFolder ? join(this.#root, id, "incoming") : join(folder, INCOMING_FOLDER);
+  /** The places for what is on its way into a sandbox's folder. */
+  stagingPlace({ id, folder, stored }: Sandbox): StagingPlace {
+    const own = join(this.#root, id);
+    return { folder, parent: stored.ownFolder ? own : folder, record: join(own, "move.json") };
   }
 
   async #allowedFolder(wanted: unknown): Promise<string | undefined> {

@@ -16,10 +16,8 @@ import { eachOf } from "../../util/each-of.js";
 import { refuseOutside } from "./files.js";
 import { isIgnored, parseIgnoreFile, type RuleFile } from "./gitignore.js";
 import { looksSecret } from "./secret-files.js";
+import { isStagingName } from "./staging-name.js";
 import { byteText, treeHash } from "./tree-hash.js";
-
-/** Where a tree that arrives in a folder of the user's own is put together; never a part of what is carried. */
-export const INCOMING_FOLDER = ".cerver-incoming";
 
 const FILES_AT_ONCE = 8;
 const READ_BYTES = 256 * 1024;
@@ -114,7 +112,7 @@ class Walk {
       this.#options.secrets === "carry" || place.inGit ? above : await this.#rules(at, names, above);
     for (const entry of names) {
       this.#options.signal?.throwIfAborted();
-      if (at === "" && entry.name.toString() === INCOMING_FOLDER) continue;
+      if (at === "" && isStagingName(entry.name.toString())) continue;
       await this.#one(at, entry.name, rules, place);
     }
   }

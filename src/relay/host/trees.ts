@@ -2,10 +2,11 @@ import { CerverError } from "../../protocol/errors.js";
 import type { AppliedTree, FileEntry, MissingBlobs, WrittenBlobs } from "../../protocol/tree.js";
 import type { Logger } from "../../util/logger.js";
 import { BlobCache } from "./blob-cache.js";
-import { IncomingTree, recoverIncoming } from "./incoming-tree.js";
+import { IncomingTree } from "./incoming-tree.js";
 import { decodeManifest, encodeManifest } from "./manifest.js";
 import { encodePack } from "./pack.js";
 import type { Sandbox, Sandboxes } from "./sandboxes.js";
+import { Staging } from "./staging.js";
 import { chunksOf, openInside, readTree, type Tree } from "./tree.js";
 
 /** How long a move that nobody goes on with is remembered, in milliseconds. */
@@ -59,10 +60,10 @@ export class Trees {
   static async open(options: TreesOptions): Promise<Trees> {
     const trees = new Trees(options);
     for (const sandbox of options.sandboxes) {
-      await recoverIncoming(trees.#place(sandbox)).catch((error) =>
+      await Staging.recover(options.sandboxes.stagingPlace(sandbox)).catch((error) =>
         options.logger.warn(
           { err: error, sandbox_id: sandbox.id },
-          "what is left of a move cannot be removed",
+          "a move that was cut off cannot be undone",
         ),
       );
     }
@@ -135,15 +136,15 @@ export class Trees {
     const { maxBytes } = this.#options;
     await this.#incoming.delete(sandbox.id);
     const manifest = await decodeManifest(body, maxBytes);
-    const place = this.#place(sandbox);
-    await recoverIncoming(place);
+    const place = this.#options.sandboxes.stagingPlace(sandbox);
+    await Staging.recover(place);
     try {
-      const options = { ...place, manifest, replaces, cache: this.#cache, maxBytes };
+      const options = { place, manifest, replaces, cache: this.#cache, maxBytes };
       const tree = await IncomingTree.begin(options, signal);
       await this.#incoming.set(sandbox.id, { carry, tree });
       return tree.missing();
     } catch (error) {
-      await recoverIncoming(place);
+      await Staging.recover(place);
       throw error;
     }
   }
@@ -199,10 +200,6 @@ export class Trees {
     throw new CerverError("conflict", "This machine does not expect these files, or no longer.", {
       hint: "The relay was restarted, or another move took this one's place. Start the move again.",
     });
-  }
-
-  #place(sandbox: Sandbox) {
-    return { folder: sandbox.folder, staging: this.#options.sandboxes.stagingFolder(sandbox) };
   }
 
   /** Fills the cache afterwards, so that nobody waits for it. */
