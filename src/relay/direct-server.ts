@@ -60,6 +60,8 @@ export async function directServer(options: DirectServerOptions): Promise<Direct
     });
   });
   server.maxConnections = MAX_CONNECTIONS;
+  // A body may come for as long as a preview's socket is open. What a request's head may take stays bounded.
+  server.requestTimeout = 0;
   await listen(server, host, port);
   const address = server.address() as AddressInfo;
   return {
