@@ -15,6 +15,7 @@ import {
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { type CarryEnd, type CarryOptions, carryFolder } from "../src/gateway/compute/carry.js";
@@ -538,6 +539,30 @@ describe("a receiver", () => {
     expect(
       await failureOf(to.adapter.folder!.expect(to.record, "x", { manifest, replaces: undefined }, env)),
     ).toMatchObject({ code: "invalid_request", message: expect.stringContaining("name of the relay's own") });
+  });
+
+  test("does not forget a move while a pack of it is coming, however slowly, and forgets one that is idle", async () => {
+    const idleMs = 400;
+    const slow = await openCompute(join(scratch, "slow"), { HOME: scratch }, { treeIdleMs: idleMs });
+    const from = await sandbox(left);
+    await put(from.folder, { a: "aaaa", b: "bbbb" });
+    const to = await sandbox(slow);
+    const folder = to.adapter.folder!;
+    const manifest = await from.adapter.folder!.manifest(from.record, plain, env);
+    await folder.expect(to.record, "one", { manifest, replaces: undefined }, env);
+    const pack = Buffer.concat([packed(hash("aaaa"), "aaaa"), packed(hash("bbbb"), "bbbb")]);
+    async function* trickle() {
+      for (let at = 0; at < pack.length; at += 11) {
+        yield pack.subarray(at, at + 11);
+        await sleep(idleMs / 4);
+      }
+    }
+    const body = ReadableStream.from(trickle()) as ReadableStream<Uint8Array>;
+    expect(await folder.write(to.record, "one", body, env)).toEqual({ stored: 2, wrong: 0 });
+    expect((await folder.apply(to.record, "one", env)).files).toBe(2);
+    await sleep(2 * idleMs);
+    expect(await failureOf(folder.missing(to.record, "one", env))).toMatchObject({ code: "conflict" });
+    await slow.close();
   });
 
   test("refuses more than its relay takes", async () => {

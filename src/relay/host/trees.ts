@@ -159,7 +159,8 @@ export class Trees {
     pack: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<WrittenBlobs> {
-    return this.#expected(id, carry).write(pack, signal);
+    const touch = () => this.#incoming.get(id);
+    return this.#expected(id, carry).write(touching(pack, touch), signal);
   }
 
   async apply({ id, folder }: Sandbox, carry: string, signal: AbortSignal): Promise<AppliedTree> {
@@ -279,6 +280,14 @@ function blobsOf({ entries }: Tree): Map<string, FileEntry> {
   const blobs = new Map<string, FileEntry>();
   for (const entry of entries) if (entry.kind === "file") blobs.set(entry.sha256, entry);
   return blobs;
+}
+
+/** A pack may take longer than a move may be idle: each piece of it shows that somebody goes on with it. */
+async function* touching(pack: AsyncIterable<Uint8Array>, touch: () => void): AsyncGenerator<Uint8Array> {
+  for await (const chunk of pack) {
+    touch();
+    yield chunk;
+  }
 }
 
 /** A file's bytes; none when it is gone. A byte more than it had tells the receiver that it grew. */
