@@ -7,6 +7,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  realpath,
   rm,
   symlink,
   utimes,
@@ -236,6 +237,30 @@ describe("a carrying is refused", () => {
     }
     expect(snapshot(to.folder)).toEqual({});
     expect((await carryFolder(from, to, plain)).files).toBe(1);
+  });
+
+  test("when runs of another sandbox are under way in the same folder, in one above or one below", async () => {
+    const home = await realpath(await mkdtemp(join(scratch, "shared-")));
+    await mkdir(join(home, "work/below"), { recursive: true });
+    await mkdir(join(home, "work beside"));
+    const shared = await openCompute(join(home, "state"), { HOME: scratch }, { allowDirs: [home] });
+    const at = (folder: string) => sandbox(shared, { metadata: { working_dir: join(home, folder) } });
+    const from = await at("work");
+    for (const [index, folder] of ["work", "work/below", "", "work beside"].entries()) {
+      const { adapter, record, env } = await at(folder);
+      const request = {
+        code: "sleep 60",
+        runtime: "shell" as const,
+        background: true,
+        run_id: `run_shared_${index}`,
+      };
+      await adapter.durable!.start(record, request as any, env);
+      const carrying = carryFolder(from, await sandbox(right), plain);
+      if (folder === "work beside") await carrying;
+      else expect(await failureOf(carrying)).toMatchObject({ message: expect.stringMatching(/^Runs are/) });
+      await adapter.durable!.cancel({ computeId: "c", runId: request.run_id }, env);
+    }
+    await shared.close();
   });
 
   test("with words when one side cannot: a provider without it, a public relay, an older relay", async () => {
