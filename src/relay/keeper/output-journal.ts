@@ -39,6 +39,8 @@ export class OutputJournal {
   size = 0;
   /** Wakes whoever waits for room, after output was written or dropped. */
   onRoom: () => void = () => {};
+  /** Told when the disk took nothing, or not all. */
+  onRefused: () => void = () => {};
   readonly #folder: string;
   readonly #name: string;
   readonly #segments: Segment[] = [];
@@ -176,6 +178,7 @@ export class OutputJournal {
       this.#failedAt = performance.now();
       this.#timer ??= setTimeout(() => this.#onTimer(), RETRY_MS);
       await this.#closeFile();
+      this.onRefused();
     }
   }
 
