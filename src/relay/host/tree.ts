@@ -157,7 +157,8 @@ class Walk {
   }
 
   async #one(at: string, nameBytes: Buffer, rules: readonly RuleFile[], place: Place): Promise<void> {
-    if (++this.#seen > (this.#options.maxEntries ?? MAX_TREE_ENTRIES)) throw tooManyEntries();
+    const { maxEntries = MAX_TREE_ENTRIES } = this.#options;
+    if (++this.#seen > maxEntries) throw tooManyEntries(maxEntries);
     const name = nameBytes.toString("utf8");
     const path = at === "" ? name : `${at}/${name}`;
     if (!Buffer.from(name, "utf8").equals(nameBytes)) return this.#leave(path, "name_not_utf8");
@@ -225,9 +226,15 @@ class Walk {
     const below = (path: string) => (at === "" ? path : `${at}/${path}`);
     const base = at === "" ? "" : `${byteText(at)}/`;
     const rules = [...above];
-    if (own.has(".git")) rules.push(parseIgnoreFile(await this.#beginning(below(".git/info/exclude")), base));
-    if (own.has(".gitignore")) rules.push(parseIgnoreFile(await this.#beginning(below(".gitignore")), base));
-    return rules.filter(({ rules }) => rules.length > 0);
+    for (const [name, path] of [
+      [".git", ".git/info/exclude"],
+      [".gitignore", ".gitignore"],
+    ] as const) {
+      if (!own.has(name)) continue;
+      const file = parseIgnoreFile(await this.#beginning(below(path)), base, rules);
+      if (file.rules.length > 0) rules.push(file);
+    }
+    return rules;
   }
 
   async #text(path: string): Promise<string> {
@@ -275,7 +282,7 @@ class Walk {
   }
 }
 
-export function tooManyEntries(max = MAX_TREE_ENTRIES): CerverError {
+function tooManyEntries(max: number): CerverError {
   return new CerverError(
     "too_large",
     `The folder holds more than ${max} files and folders, as many as are carried.`,
