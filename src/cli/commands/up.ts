@@ -3,7 +3,7 @@ import { Command } from "commander";
 import type { Gateway } from "../../gateway/start.js";
 import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
-import { addComputeOptions, type ComputeOptions, port } from "../options.js";
+import { addComputeOptions, type ComputeOptions, computeSettings, port } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
 
 interface UpOptions extends ComputeOptions {
@@ -126,10 +126,7 @@ async function attach(context: CliContext, options: UpOptions, gateway: Gateway,
     {
       gatewayUrl: gateway.url,
       token,
-      name: options.name,
-      maxRuns: options.maxRuns,
-      allowDirs: options.allowDir,
-      allowEnv: options.allowEnv,
+      ...computeSettings(options),
     },
     env,
   );

@@ -297,7 +297,7 @@ export function tooManyBytes(max: number): CerverError {
     "too_large",
     `The folder holds more than ${Math.floor(max / 1024 / 1024)} MiB, as much as is carried.`,
     {
-      hint: "Leave what git ignores behind (skip_ignored), or start the relays with a larger maxTreeBytes.",
+      hint: "Leave what git ignores behind (skip_ignored), or start the relays of both machines with a larger --max-folder.",
     },
   );
 }
