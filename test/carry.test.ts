@@ -263,6 +263,31 @@ describe("a carrying is refused", () => {
     await shared.close();
   });
 
+  test("when another one into the same folder came first, though by another sandbox", async () => {
+    const home = await realpath(await mkdtemp(join(scratch, "raced-")));
+    const work = join(home, "work");
+    const names = Array.from({ length: 300 }, (_, index) => `f${index}`);
+    await put(work, Object.fromEntries(names.map((name) => [name, "before"])));
+    const shared = await openCompute(join(home, "state"), { HOME: scratch }, { allowDirs: [home] });
+    const { hash: replaces } = await readTree(work, { maxBytes: 1e6, secrets: "carry" });
+    const moves = await Promise.all(
+      ["one", "two"].map(async (content) => {
+        const from = await sandbox(left);
+        await put(from.folder, Object.fromEntries(names.map((name) => [name, content])));
+        const to = await sandbox(shared, { metadata: { working_dir: work } });
+        return carryFolder(from, to, { ...plain, replaces }).then(
+          () => content,
+          ({ code }: CerverError) => code,
+        );
+      }),
+    );
+    const [won, ...others] = moves.filter((end) => end !== "conflict");
+    expect(others).toEqual([]);
+    expect(await readdir(work)).toHaveLength(names.length);
+    for (const name of names) expect(await readFile(join(work, name), "utf8")).toBe(won);
+    await shared.close();
+  });
+
   test("with words when one side cannot: a provider without it, a public relay, an older relay", async () => {
     const from = await sandbox(left);
     await put(from.folder, { a: "a" });

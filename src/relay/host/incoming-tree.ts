@@ -14,6 +14,7 @@ import {
   type WrittenBlobs,
 } from "../../protocol/tree.js";
 import { Bounded, eachOf } from "../../util/each-of.js";
+import { Turns } from "../../util/turns.js";
 import { type BlobCache, copyVerified } from "./blob-cache.js";
 import type { Manifest } from "./manifest.js";
 import { decodePack, type PackedBlob } from "./pack.js";
@@ -29,6 +30,8 @@ interface IncomingOptions {
   replaces: string | undefined;
   cache: BlobCache;
   maxBytes: number;
+  /** When a folder's content may be swapped: two sandboxes may have one folder, or one inside of the other's. */
+  swaps: Turns;
 }
 
 /** A content, and the files that have it. */
@@ -59,7 +62,8 @@ export class IncomingTree {
   #alreadyThere = false;
   #replacesSomething = false;
   #applied = false;
-  #turn: Promise<unknown> = Promise.resolve();
+  /** A pack that is ending must not write into what the next one removes. */
+  readonly #turns = new Turns();
 
   private constructor(options: IncomingOptions) {
     this.#options = options;
@@ -111,7 +115,7 @@ export class IncomingTree {
 
   /** Takes a pack. Contents that are not what their hash says are dropped, and named by {@link missing}. */
   write(pack: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBlobs> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       const answer = { stored: 0, wrong: 0 };
       const writing = new Bounded(FILES_AT_ONCE);
       try {
@@ -131,7 +135,7 @@ export class IncomingTree {
 
   /** Puts the tree into the folder. When it fails, the folder is as it was before. */
   apply(signal: AbortSignal): Promise<{ answer: AppliedTree; tree: Tree }> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       const tree = await (this.#alreadyThere || this.#applied
         ? this.#lookAgain(signal)
         : this.#applyNow(signal));
@@ -144,24 +148,20 @@ export class IncomingTree {
 
   /** Forgets it: what came and was not put into the folder is removed. */
   forget(): Promise<void> {
-    return this.#inTurn(() => this.#staging.remove());
+    return this.#turns.take(() => this.#staging.remove());
   }
 
   /** {@link forget}, and if it was put into an empty folder and nothing changed there since, empties that again. */
   async discard(signal: AbortSignal): Promise<void> {
     await this.forget();
-    await this.#inTurn(async () => {
+    const { place, swaps } = this.#options;
+    await this.#turns.take(async () => {
       if (!this.#applied || this.#replacesSomething) return;
-      if ((await this.#look(signal)).hash === this.hash) await emptyFolder(this.#options.place.folder);
+      await swaps.take(async () => {
+        if ((await this.#look(signal)).hash === this.hash) await emptyFolder(place.folder);
+      });
       this.#applied = false;
     });
-  }
-
-  /** One thing after the other: a pack that is ending must not write into what the next one removes. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work, work);
-    this.#turn = mine.catch(() => {});
-    return mine;
   }
 
   /** What is in the folder now, if that may be replaced. */
@@ -246,8 +246,10 @@ export class IncomingTree {
   async #applyNow(signal: AbortSignal): Promise<Tree> {
     this.#refuseIncomplete();
     await this.#putTogether(signal);
-    await this.#before(signal);
-    const tree = await this.#moveIn(signal);
+    const tree = await this.#options.swaps.take(async () => {
+      await this.#before(signal);
+      return this.#moveIn(signal);
+    });
     this.#applied = true;
     await this.#staging.remove();
     return tree;

@@ -1,6 +1,7 @@
 import { CerverError } from "../../protocol/errors.js";
 import type { AppliedTree, FileEntry, MissingBlobs, WrittenBlobs } from "../../protocol/tree.js";
 import type { Logger } from "../../util/logger.js";
+import { Turns } from "../../util/turns.js";
 import { BlobCache } from "./blob-cache.js";
 import { IncomingTree } from "./incoming-tree.js";
 import { decodeManifest, encodeManifest } from "./manifest.js";
@@ -41,6 +42,7 @@ export class Trees {
   readonly #cache: BlobCache;
   readonly #outgoing: Remembered<Outgoing>;
   readonly #incoming: Remembered<Incoming>;
+  readonly #swaps = new Turns();
   readonly #closing = new AbortController();
   #keeping: Promise<void> = Promise.resolve();
 
@@ -139,7 +141,7 @@ export class Trees {
     const place = this.#options.sandboxes.stagingPlace(sandbox);
     await Staging.recover(place);
     try {
-      const options = { place, manifest, replaces, cache: this.#cache, maxBytes };
+      const options = { place, manifest, replaces, cache: this.#cache, maxBytes, swaps: this.#swaps };
       const tree = await IncomingTree.begin(options, signal);
       await this.#incoming.set(sandbox.id, { carry, tree });
       return tree.missing();
