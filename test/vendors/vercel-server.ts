@@ -149,6 +149,8 @@ export async function startVercelServer(options: VercelServerOptions) {
     lostCreates: 0,
     createDelayMs: 0,
     lostCommands: 0,
+    /** Commands whose answer breaks off after its head. */
+    cutCommands: 0,
     lostKills: 0,
     /** Deletes that are refused because the sandbox runs. */
     busyDeletes: 0,
@@ -158,6 +160,8 @@ export async function startVercelServer(options: VercelServerOptions) {
     hasNoNode: false,
     /** Lines after which each log that is opened breaks off; one entry a log. */
     cuts: [] as number[],
+    /** Bytes of a line without an end that begins each log that is opened; one entry a log. */
+    longLines: [] as number[],
     /** All logs break off at once, for as long as this is set. */
     logsAreDown: false,
   };
@@ -381,6 +385,11 @@ export async function startVercelServer(options: VercelServerOptions) {
         faults.lostCommands--;
         return void response.destroy();
       }
+      if (faults.cutCommands > 0) {
+        faults.cutCommands--;
+        response.writeHead(200, { "content-type": "application/json" });
+        return void response.write('{"command":', () => setTimeout(() => response.destroy(), 50));
+      }
       return answer({ command: commandOf(vm, cmd) });
     }
     const [, cmdId, what = ""] = /^\/cmd\/([^/]+)(\/logs|\/kill)?$/.exec(rest) ?? [];
@@ -487,6 +496,7 @@ export async function startVercelServer(options: VercelServerOptions) {
     const cutAfter = faults.cuts.shift();
     response.writeHead(200, { "content-type": "application/x-ndjson" });
     response.flushHeaders();
+    response.write("x".repeat(faults.longLines.shift() ?? 0));
     const closed = once(response, "close");
     for (let at = 0; ; at++) {
       while (

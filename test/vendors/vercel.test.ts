@@ -74,13 +74,14 @@ afterEach(async () => {
     lostCreates: 0,
     createDelayMs: 0,
     lostCommands: 0,
+    cutCommands: 0,
     lostKills: 0,
     busyDeletes: 0,
     busyLooks: 0,
     hasNoNode: false,
     logsAreDown: false,
   });
-  server.faults.creates.length = server.faults.cuts.length = 0;
+  server.faults.creates.length = server.faults.cuts.length = server.faults.longLines.length = 0;
   for (const sandboxId of server.sandboxes()) await provider.deleteSandbox({ ...record, sandboxId }, env());
   expect(server.sandboxes()).toEqual([]);
 });
@@ -346,6 +347,21 @@ describe("a wire that fails", () => {
     expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
     const { stdout } = await run({ code: "cat ran 2>/dev/null | wc -l" });
     expect(Number(stdout)).toBeLessThanOrEqual(1);
+  });
+
+  test("an order whose answer breaks off after its head is lost, and what it started is ended", async () => {
+    server.faults.cutCommands = 1;
+    await expect(run({ code: "sleep 30" })).rejects.toMatchObject({
+      code: "compute_lost",
+      message: /what it may have started was ended/,
+    });
+    expect(seen().map(({ cmdline }) => cmdline)).toEqual([]);
+  });
+
+  test("a line that never ends makes the run lost, and the run is ended", async () => {
+    server.faults.longLines.push(9 * 1024 * 1024);
+    await expect(run({ code: "sleep 30" })).rejects.toMatchObject({ code: "compute_lost" });
+    await until(() => seen().length === 0);
   });
 });
 

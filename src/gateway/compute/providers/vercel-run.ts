@@ -4,6 +4,7 @@ import type { Command, Session } from "@vercel/sandbox";
 import { z } from "zod";
 import { CerverError, type ErrorCode } from "../../../protocol/errors.js";
 import type { TakeOutput, VendorEnd } from "../vendor-run.js";
+import { wordsOf } from "./vercel-failure.js";
 import {
   HEARTBEAT_MS,
   KEY_VARIABLE,
@@ -110,15 +111,15 @@ async function startSupervisor(vm: VercelVm, order: Order, key: string): Promise
       detached: true,
     });
   } catch (error) {
-    if (!(error instanceof VercelRefusal) || order.kind === "end") throw error;
-    const isUnknown = error.status === undefined || error.status >= 500;
-    if (!isUnknown) throw error;
+    // An answer that breaks off after its head, or says something else, is one of the SDK's own errors: it is lost too.
+    const isRefused = error instanceof VercelRefusal && error.status !== undefined && error.status < 500;
+    if (isRefused || order.kind === "end") throw error;
     const isEnded = await endByKey(vm, key).then(
       () => true,
       () => false,
     );
     throw lost(
-      `Vercel's answer to it was lost: ${error.message}; ${
+      `Vercel's answer to it was lost: ${wordsOf(error)}; ${
         isEnded ? "what it may have started was ended" : "it may go on until the sandbox ends"
       }`,
       error,

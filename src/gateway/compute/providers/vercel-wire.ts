@@ -142,7 +142,11 @@ class LogMeter {
     }
     this.#lineBytes += chunk.length - from;
     if (this.#lineBytes > MAX_LINE_BYTES)
-      throw new CerverError("provider_failed", "A line of Vercel's log is longer than any can be.");
+      throw new CerverError(
+        "compute_lost",
+        "The run's outcome is unknown: a line of Vercel's log is longer than any can be.",
+        { hint: "Look in the sandbox before you run it again: it may have done its work." },
+      );
   }
 }
 
