@@ -61,6 +61,9 @@ describe("enabling a provider", () => {
     expect({ status, code: body.code }).toEqual({ status: 422, code: "credentials_refused" });
     expect(JSON.stringify(body)).not.toContain("wrongwrong");
     expect((await enable("e2b", {})).body.hint).toContain("e2b_api_key");
+    const broken = await enable("e2b", { e2b_api_key: "e2b_in\ntwo" });
+    expect(broken).toMatchObject({ status: 400, body: { error: expect.stringContaining("line break") } });
+    expect(JSON.stringify(broken.body)).not.toContain("e2b_in");
     expect((await enable("e2b", { e2b_api_key: "x", nonsense: "y" })).status).toBe(400);
     expect((await enable("daytona", { key: "x" })).status).toBe(400);
     expect((await ask("GET", "/v2/account/providers")).body.providers).toEqual([]);

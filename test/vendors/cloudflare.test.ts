@@ -480,6 +480,12 @@ describe("credentials", () => {
     expect(vendor.sandboxes()).toEqual([]);
   });
 
+  test("are in no failure, not even of a key that no header can hold", async () => {
+    const broken = await verify({ cloudflare_sandbox_key: "broken\nin two\n" }).catch((error) => error);
+    expect(broken).toMatchObject({ code: "provider_failed", message: expect.stringContaining("[key]") });
+    expect(JSON.stringify(broken.toBody())).not.toContain("in two");
+  });
+
   test("are not good when the bridge asks nobody for them", async () => {
     const open = await startCloudflareBridge({ key: "" });
     await expect(verify({ cloudflare_sandbox_url: open.url })).rejects.toMatchObject({

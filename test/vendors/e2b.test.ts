@@ -184,6 +184,9 @@ describe("making a sandbox", () => {
     const blocked = await failure(create(newId("sess")));
     expect(blocked.code).toBe("credentials_refused");
     expect(JSON.stringify(blocked.toBody())).not.toContain(KEY);
+    const broken = await failure(adapter.cloud!.verify(env(undefined, "e2b_broken\nin two\n")));
+    expect(broken.message).toContain("[the key]");
+    expect(JSON.stringify(broken.toBody())).not.toContain("e2b_broken");
   });
 
   test("carries Retry-After, and asks once", async () => {

@@ -615,6 +615,15 @@ describe("an account", () => {
     });
   });
 
+  test("has a token that is in no failure, not even of one that no header can hold", async () => {
+    const vercel_token = "vcp_broken\nin two\n";
+    const failure = await provider
+      .cloud!.verify(env({ credentials: { ...credentials, vercel_token } }))
+      .catch((error) => error);
+    expect(failure).toMatchObject({ code: "provider_failed", message: /\[token\]/ });
+    expect(JSON.stringify(failure.toBody())).not.toContain("vcp_broken");
+  });
+
   test("needs no more than a token: its default team, or one it owns, and the default project", async () => {
     for (const defaultTeamId of ["team_7", null, "team_of_others"]) {
       const other = await startVercelServer({

@@ -16,6 +16,15 @@ export interface VendorSays {
   cause?: unknown;
 }
 
+/**
+ * Words with a stand-in where a credential stands in them. An error of `fetch` about a header holds what was sent, which is
+ * without the white space around it.
+ */
+export function withoutSecret(words: string, secret: string | undefined, standIn: string): string {
+  const sent = secret?.trim();
+  return sent ? words.replaceAll(sent, standIn) : words;
+}
+
 /** The failure that reaches the caller: the vendor's code and words, and what to do about them. */
 export function vendorFailure(says: VendorSays): CerverError {
   const { vendor, doing, status, code, message, retryAfterMs, cause } = says;

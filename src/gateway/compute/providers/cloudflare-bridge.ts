@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
-import { vendorFailure } from "../vendor-failure.js";
+import { vendorFailure, withoutSecret } from "../vendor-failure.js";
 
 const VENDOR = "Cloudflare Sandbox";
 /** How long the bridge may take to answer; a container that has to start first is a matter of seconds. */
@@ -166,7 +166,7 @@ export class CloudflareBridge {
   }
 
   #withoutKey(words: string): string {
-    return words.replaceAll(this.#key, "[key]");
+    return withoutSecret(words, this.#key, "[key]");
   }
 
   #notABridge(): CerverError {

@@ -1,4 +1,5 @@
 import { CerverError } from "../../../protocol/errors.js";
+import { withoutSecret } from "../vendor-failure.js";
 
 /** How long the vendor may think about a request, in milliseconds. */
 const REQUEST_MS = 60_000;
@@ -91,10 +92,15 @@ export class VercelWire {
       if (init?.signal?.aborted) throw init.signal.reason;
       const { cause } = error as { cause?: { code?: string; message?: string } };
       const why = cause?.code ?? cause?.message ?? (error as Error).message;
-      throw new VercelRefusal(`no answer came (${why})`);
+      throw new VercelRefusal(`no answer came (${this.#withoutSecret(why)})`);
     }
     if (response.ok) return response;
-    throw await refusalOf(response, this.#secret);
+    const words = await response.text().catch(() => "");
+    throw refusalOf(response, this.#withoutSecret(words).slice(0, MAX_ERROR_LENGTH));
+  }
+
+  #withoutSecret(words: string): string {
+    return withoutSecret(words, this.#secret, "[token]");
   }
 }
 
@@ -153,9 +159,7 @@ class LogMeter {
 const NEWLINE = 0x0a;
 
 /** `{error: {code, message}}`, as Vercel's API says what went wrong. */
-async function refusalOf(response: Response, secret: string | undefined): Promise<VercelRefusal> {
-  const whole = await response.text().catch(() => "");
-  const text = (secret ? whole.replaceAll(secret, "[token]") : whole).slice(0, MAX_ERROR_LENGTH);
+function refusalOf(response: Response, text: string): VercelRefusal {
   let said: { error?: { code?: unknown; message?: unknown } } = {};
   try {
     said = JSON.parse(text) ?? {};
