@@ -518,6 +518,17 @@ describe("a run at E2B", () => {
     expect(refused.code).toBe("invalid_request");
     expect(refused.message).toContain('"not-there"');
     expect((await run(record, "ls -A")).stdout).toBe("");
+    // However slowly the vendor says so, it is a failure and no stream.
+    server.delayNextStart(200);
+    expect((await failure(adapter.runSandboxStream(record, missing, env()))).code).toBe("invalid_request");
+  });
+
+  test("that says nothing is a stream all the same, once it has begun", async () => {
+    const record = await sandbox();
+    const began = performance.now();
+    const response = await adapter.runSandboxStream(record, request("sleep 30"), env());
+    expect(performance.now() - began).toBeLessThan(10_000);
+    await response.body!.cancel();
   });
 });
 

@@ -130,6 +130,10 @@ class Refusal extends Error {
   }
 }
 
+function refusalFor({ status, code = "failed", message = "It failed on purpose", retryAfter }: Failure) {
+  return new Refusal(status, code, message, retryAfter);
+}
+
 export type VercelServer = Awaited<ReturnType<typeof startVercelServer>>;
 
 /**
@@ -148,6 +152,10 @@ export async function startVercelServer(options: VercelServerOptions) {
     /** Creates whose answer is lost once the sandbox was made. */
     lostCreates: 0,
     createDelayMs: 0,
+    /** Commands that are refused. */
+    commands: [] as Failure[],
+    /** How long the answer to a command is on its way. */
+    commandDelayMs: 0,
     lostCommands: 0,
     /** Commands whose answer breaks off after its head. */
     cutCommands: 0,
@@ -243,13 +251,7 @@ export async function startVercelServer(options: VercelServerOptions) {
         throw new Refusal(400, "bad_request", "runtime belongs to version 2 of the API");
       inProject(wanted.projectId);
       const failure = faults.creates.shift();
-      if (failure)
-        throw new Refusal(
-          failure.status,
-          failure.code ?? "failed",
-          failure.message ?? "It failed on purpose",
-          failure.retryAfter,
-        );
+      if (failure) throw refusalFor(failure);
       if (faults.createDelayMs > 0) await sleep(faults.createDelayMs);
       const box = await make(wanted);
       if (faults.lostCreates > 0) {
@@ -380,7 +382,10 @@ export async function startVercelServer(options: VercelServerOptions) {
     if (rest === "/cmd" && method === "POST") {
       const wanted = Start.parse(json());
       if (wanted.wait) throw new Refusal(400, "bad_request", "This server starts detached commands only");
-      const cmd = await startCommand(box, vm, wanted);
+      const refused = faults.commands.shift();
+      const cmd = refused ? undefined : await startCommand(box, vm, wanted);
+      await sleep(faults.commandDelayMs);
+      if (!cmd) throw refusalFor(refused!);
       if (faults.lostCommands > 0) {
         faults.lostCommands--;
         return void response.destroy();

@@ -73,6 +73,7 @@ afterEach(async () => {
   Object.assign(server.faults, {
     lostCreates: 0,
     createDelayMs: 0,
+    commandDelayMs: 0,
     lostCommands: 0,
     cutCommands: 0,
     lostKills: 0,
@@ -81,7 +82,8 @@ afterEach(async () => {
     hasNoNode: false,
     logsAreDown: false,
   });
-  server.faults.creates.length = server.faults.cuts.length = server.faults.longLines.length = 0;
+  server.faults.creates.length = server.faults.cuts.length = 0;
+  server.faults.longLines.length = server.faults.commands.length = 0;
   for (const sandboxId of server.sandboxes()) await provider.deleteSandbox({ ...record, sandboxId }, env());
   expect(server.sandboxes()).toEqual([]);
 });
@@ -132,6 +134,19 @@ describe("a run", () => {
     await expect(run({ cwd: ".." })).rejects.toMatchObject({ code: "forbidden" });
     await expect(run({ cwd: "/etc" })).rejects.toMatchObject({ code: "forbidden" });
     await expect(run({ cwd: "none" })).rejects.toMatchObject({ code: "invalid_request", message: /none/ });
+  });
+
+  test("that never ran is a failure and no stream, however slowly the vendor says so", async () => {
+    server.faults.commandDelayMs = 200;
+    await expect(stream({ cwd: "none" })).rejects.toMatchObject({ code: "invalid_request", message: /none/ });
+    server.faults.commands.push({ status: 429, message: "Too many commands", retryAfter: 30 });
+    await expect(stream({})).rejects.toMatchObject({ code: "too_many_requests" });
+    // One that says nothing has begun all the same.
+    const began = performance.now();
+    const response = await stream({ code: "sleep 30" });
+    expect(performance.now() - began).toBeLessThan(10_000);
+    await response.body!.cancel();
+    await until(() => seen().length === 0);
   });
 
   test("of Node is an ES module", async () => {

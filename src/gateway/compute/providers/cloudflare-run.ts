@@ -76,7 +76,9 @@ export class CloudflareRun {
   }
 
   /** Takes what it prints, until its end. */
-  readonly follow: RunAtVendor = async (output, signal) => {
+  readonly follow: RunAtVendor = async (output, signal, begun) => {
+    // It was launched.
+    begun();
     const stopWatching = this.#endOnAbort(signal);
     let end: VendorEnd | undefined;
     try {

@@ -41,7 +41,8 @@ const Refused = z.object({ code: z.string(), message: z.string(), hint: z.string
 /**
  * Runs an order below a supervisor in the sandbox, to its end.
  *
- * When `signal` aborts, everything that the order started is ended there first. Rejects with `compute_lost` when nobody
+ * Calls `begun` at the supervisor's first frame, unless that is a refusal. When `signal` aborts, everything that the order
+ * started is ended there first. Rejects with `compute_lost` when nobody
  * can say how it ended, with the refusal when nothing of it ran, and with a {@link VercelRefusal} of the vendor.
  */
 export async function runOrder(
@@ -49,12 +50,13 @@ export async function runOrder(
   order: Order,
   take: TakeOutput,
   signal: AbortSignal,
+  begun: () => void = () => {},
 ): Promise<VendorEnd> {
   signal.throwIfAborted();
   const key = randomUUID();
   const command = await startSupervisor(vm, order, key);
   const left = new AbortController();
-  const followed = followFrames(vm, command, take, left.signal);
+  const followed = followFrames(vm, command, new Frames(take, begun), left.signal);
   let ending: Promise<void> | undefined;
   const end = () => {
     if (ending) return;
@@ -134,10 +136,9 @@ class SupervisorGone extends CerverError {}
 async function followFrames(
   { session, wire }: VercelVm,
   command: Command,
-  take: TakeOutput,
+  frames: Frames,
   left: AbortSignal,
 ): Promise<VendorEnd & { alive: number }> {
-  const frames = new Frames(take);
   let isFinished = false;
   let lastNews = performance.now();
   for (let reads = 0; ; reads++) {
@@ -203,13 +204,15 @@ async function* readLog(command: Command, left: AbortSignal) {
 /** Puts the text of a log together to frames, and hands the output on. */
 class Frames {
   readonly #take: TakeOutput;
+  readonly #begun: () => void;
   /** The frames that were taken. */
   count = 0;
   #rest = "";
   #complaint = "";
 
-  constructor(take: TakeOutput) {
+  constructor(take: TakeOutput, begun: () => void) {
     this.#take = take;
+    this.#begun = begun;
   }
 
   get complaint(): string {
@@ -245,6 +248,7 @@ class Frames {
     if (Number(number) < this.count) return undefined;
     if (Number(number) > this.count) throw lost("a part of Vercel's log of it is missing");
     this.count++;
+    if (letter !== "r") this.#begun();
     if (letter === "o" || letter === "e") {
       await this.#take(letter === "o" ? "stdout" : "stderr", Buffer.from(body, "base64"));
     } else if (letter === "x") {
