@@ -300,6 +300,14 @@ describe("a run whose end nobody tells", () => {
     });
   }
 
+  test("is lost when its command fills the pipe of its frames, and is ended", async () => {
+    const record = await sandbox();
+    const pipe = `for fd in /proc/$PPID/fd/*; do case $(readlink $fd) in *.cerver/runs/*) echo $fd;; esac; done`;
+    const code = `head -c 6000000 /dev/zero | tr '\\0' x > $(${pipe} | head -n 1); sleep 3021`;
+    await expect(run(record, code, { timeout: 15 })).rejects.toMatchObject({ code: "compute_lost" });
+    expect(sleepers("3021")).toEqual([]);
+  });
+
   test("is lost when its container stops", async () => {
     const record = await sandbox();
     const running = run(record, "sleep 3019").catch((error) => error);
@@ -369,6 +377,11 @@ describe("sandboxes", () => {
     await provider.setState(record, { a: [1, "ü"] }, env());
     expect(await get()).toMatchObject({ state: { a: [1, "ü"] } });
     expect((await run(record, "ls -A")).stdout).toBe("");
+    await run(record, "printf '[1]' > ../.cerver/state.json");
+    await expect(get()).rejects.toMatchObject({
+      code: "provider_failed",
+      hint: expect.stringMatching(/Set the state anew/),
+    });
   });
 
   test("install packages by name, and by nothing that is not one", async () => {

@@ -607,6 +607,15 @@ describe("files, state and packages at E2B", () => {
     await adapter.setState(record, {}, env());
     expect(await state()).toMatchObject({ state: {} });
     expect((await run(record, "ls -A")).stdout).toBe("");
+    for (const code of [
+      "printf '[1]' > ~/.cerver/state.json",
+      "head -c 6000000 /dev/zero | tr '\\0' 1 > ~/.cerver/state.json",
+    ]) {
+      await run(record, code);
+      const changed = await failure(state());
+      expect(changed).toMatchObject({ code: "provider_failed", hint: expect.stringMatching(/anew/) });
+      expect(changed.message).toContain("is not what was put there");
+    }
   });
 
   test("a package is installed by its name, and by nothing else", async () => {

@@ -170,6 +170,8 @@ export async function startVercelServer(options: VercelServerOptions) {
     cuts: [] as number[],
     /** Bytes of a line without an end that begins each log that is opened; one entry a log. */
     longLines: [] as number[],
+    /** MiB without an end of line that the next command's own output begins with. */
+    noise: 0,
     /** All logs break off at once, for as long as this is set. */
     logsAreDown: false,
   };
@@ -480,6 +482,8 @@ export async function startVercelServer(options: VercelServerOptions) {
       news: withResolver(),
     };
     vm.commands.set(cmd.id, cmd);
+    for (; faults.noise > 0; faults.noise--)
+      cmd.log.push({ stream: "stdout", data: "x".repeat(1024 * 1024) });
     for (const stream of ["stdout", "stderr"] as const) {
       const decoder = new StringDecoder("utf8");
       child[stream]!.on("data", (bytes: Buffer) => {

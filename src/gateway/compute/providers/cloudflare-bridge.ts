@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
+import { parseJson } from "../../../util/parse-json.js";
 import { vendorFailure, withoutSecret } from "../vendor-failure.js";
 
 const VENDOR = "Cloudflare Sandbox";
@@ -296,14 +297,6 @@ async function boundedText(response: Response): Promise<string> {
     // Half an answer is what there is.
   }
   return Buffer.concat(chunks).toString("utf8");
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Seconds or a date (RFC 9110, section 10.2.3). */

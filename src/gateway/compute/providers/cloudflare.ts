@@ -15,6 +15,7 @@ import {
   WriteFileRequest,
 } from "../../../protocol/sandbox.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
+import { keptState, tooLarge } from "../vendor-files.js";
 import { vendorAnswer, vendorStream } from "../vendor-run.js";
 import { CloudflareBridge } from "./cloudflare-bridge.js";
 import { CloudflareRun } from "./cloudflare-run.js";
@@ -117,7 +118,8 @@ export function cloudflareProvider({
     async getState(record, env) {
       const order = { op: "getState", id: newOrderId() } as const;
       const { answer } = await sandboxOf(record, env).order(order, "read the state", env.signal);
-      return Response.json({ provider: "cloudflare", sandbox_id: record.sandboxId, state: answer });
+      const state = keptState(answer);
+      return Response.json({ provider: "cloudflare", sandbox_id: record.sandboxId, state });
     },
 
     async setState(record, state, env) {
@@ -293,10 +295,4 @@ function refuse(value: unknown, name: string, whatTheyDo: string): void {
       hint: `Leave ${name} out, or use one of your own machines: "policy": {"allowed_providers": ["p69"]}.`,
     },
   );
-}
-
-function tooLarge(path: string): CerverError {
-  return new CerverError("too_large", `path: "${path}" is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB.`, {
-    hint: "Split it, or move it with a run, for example with curl.",
-  });
 }

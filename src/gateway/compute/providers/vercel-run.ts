@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command, Session } from "@vercel/sandbox";
 import { z } from "zod";
 import { CerverError, type ErrorCode } from "../../../protocol/errors.js";
+import { MAX_STATE_BYTES, stateChanged } from "../vendor-files.js";
 import type { TakeOutput, VendorEnd } from "../vendor-run.js";
 import { wordsOf } from "./vercel-failure.js";
 import {
@@ -26,6 +27,8 @@ const READ_PAUSES_MS = [0, 250, 500, 1_000, 2_000, 4_000, 8_000];
 const KILL_WAIT_MS = 10_000;
 /** How long an order of our own may take, such as moving a file. */
 const OWN_ORDER_MS = 60_000;
+/** The longest frame, in characters: a supervisor's are of some 100 KiB. */
+const MAX_FRAME_LENGTH = 4 * 1024 * 1024;
 /** What a broken supervisor said is kept up to here, in characters. */
 const MAX_COMPLAINT_LENGTH = 500;
 
@@ -87,8 +90,11 @@ export async function runOrder(
 /** Runs an order of our own and gives what it printed, of which there is little. */
 export async function askSupervisor(vm: VercelVm, order: Order, caller: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = [];
+  let size = 0;
   const signal = AbortSignal.any([caller, AbortSignal.timeout(OWN_ORDER_MS)]);
   const keep: TakeOutput = (_, bytes) => {
+    size += bytes.length;
+    if (size > MAX_STATE_BYTES) throw order.kind === "get_state" ? stateChanged() : tooLong();
     chunks.push(Buffer.from(bytes));
   };
   const { exitCode } = await runOrder(vm, order, keep, signal).catch((error: unknown) => {
@@ -232,6 +238,7 @@ class Frames {
   async push(text: string): Promise<(VendorEnd & { alive: number }) | undefined> {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop()!;
+    if (this.#rest.length > MAX_FRAME_LENGTH) throw tooLong();
     for (const line of lines) {
       const end = await this.#frame(line);
       if (end) return end;
@@ -337,6 +344,11 @@ function gone({ count, complaint }: Frames): CerverError {
   return new SupervisorGone("provider_failed", `Nothing could be started in the sandbox.${words}`, {
     hint: "The sandbox's image needs Node.js; and its memory and disk need some room.",
   });
+}
+
+/** A command may write into its supervisor's own output. */
+function tooLong(): CerverError {
+  return lost("a part of Vercel's log of it is longer than any can be");
 }
 
 function lost(why: string, cause?: unknown): CerverError {
