@@ -1,5 +1,6 @@
 import { CerverError } from "../../../protocol/errors.js";
-import { withoutSecret } from "../vendor-failure.js";
+import { parseJson } from "../../../util/parse-json.js";
+import { retryAfterOf, withoutSecret } from "../vendor-failure.js";
 
 /** How long the vendor may think about a request, in milliseconds. */
 const REQUEST_MS = 60_000;
@@ -160,24 +161,13 @@ const NEWLINE = 0x0a;
 
 /** `{error: {code, message}}`, as Vercel's API says what went wrong. */
 function refusalOf(response: Response, text: string): VercelRefusal {
-  let said: { error?: { code?: unknown; message?: unknown } } = {};
-  try {
-    said = JSON.parse(text) ?? {};
-  } catch {
-    // A proxy's page. Its status says enough.
-  }
+  // A proxy's page is no JSON. Its status says enough.
+  const said = (parseJson(text) ?? {}) as { error?: { code?: unknown; message?: unknown } };
   const { code, message } = said.error ?? {};
   return new VercelRefusal(
     typeof message === "string" ? message : `HTTP ${response.status} ${response.statusText}`.trim(),
     response.status,
     typeof code === "string" ? code : undefined,
-    retryAfterOf(response.headers.get("retry-after")),
+    retryAfterOf(response),
   );
-}
-
-/** Seconds or a date (RFC 9110, section 10.2.3), in milliseconds from now. */
-function retryAfterOf(value: string | null): number | undefined {
-  if (value === null) return undefined;
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }
