@@ -162,6 +162,46 @@ describe("a session on a cloud provider", () => {
       .toBe("0");
     await ask("DELETE", `/v2/sessions/${body.session_id}`);
   });
+
+  test.each([
+    ["run", "cancelled", {}],
+    ["run/stream", "cancelled", {}],
+    ["run", "cancelled", { "idempotency-key": "left" }],
+    ["run/stream", "cancelled", { "idempotency-key": "left-stream" }],
+    ["run", "lost", {}],
+    ["run/stream", "lost", {}],
+  ])("a %s whose caller leaves is %s on the record %j", async (path, status, headers) => {
+    const { body } = await ask("POST", "/v2/sessions", { target_compute_id: "provider_vercel" });
+    const session = `/v2/sessions/${body.session_id}`;
+    const leave = new AbortController();
+    const pending = fetch(`${cerver.gateway.url}${session}/${path}`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${cerver.token}`,
+        "content-type": "application/json",
+        ...(headers as Record<string, string>),
+      },
+      body: JSON.stringify({ code: "touch began; sleep 60" }),
+      signal: leave.signal,
+    })
+      .then((response) => response.text())
+      .catch(() => {});
+    await expect
+      .poll(async () => (await run(body.session_id, "ls began")).body.result?.exit_code, { timeout: 10_000 })
+      .toBe(0);
+    if (status === "lost") {
+      vercel.faults.lostKills = 100;
+      vercel.faults.commands.push(...Array(5).fill({ status: 500, code: "internal", message: "Boom" }));
+    }
+    leave.abort();
+    await pending;
+    const statuses = async () =>
+      (await ask("GET", `${session}/runs`)).body.runs.map((one: { status: string }) => one.status);
+    await expect.poll(statuses, { timeout: 15_000 }).toContain(status);
+    expect(await statuses()).not.toContain("running");
+    vercel.faults.lostKills = vercel.faults.commands.length = 0;
+    await ask("DELETE", session);
+  });
 });
 
 describe("when a provider fails", () => {

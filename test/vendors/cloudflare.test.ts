@@ -303,9 +303,32 @@ describe("a run whose end nobody tells", () => {
   test("is lost when its command fills the pipe of its frames, and is ended", async () => {
     const record = await sandbox();
     const pipe = `for fd in /proc/$PPID/fd/*; do case $(readlink $fd) in *.cerver/runs/*) echo $fd;; esac; done`;
-    const code = `head -c 6000000 /dev/zero | tr '\\0' x > $(${pipe} | head -n 1); sleep 3021`;
+    const found = `until fd=$(${pipe} | head -n 1); [ -n "$fd" ]; do sleep 0.05; done`;
+    const code = `${found}; head -c 6000000 /dev/zero | tr '\\0' x > $fd; sleep 3021`;
     await expect(run(record, code, { timeout: 15 })).rejects.toMatchObject({ code: "compute_lost" });
     expect(sleepers("3021")).toEqual([]);
+  });
+
+  test.each([
+    ["its start was not answered", 0],
+    ["its stream broke", 1],
+  ])("says that nobody confirmed its end, too, when %s", async (_, answered) => {
+    let left = Number.POSITIVE_INFINITY;
+    const failing = cloudflareProvider({
+      fetch: async (input, init) => {
+        if (left < 0) throw new Error("down");
+        if (String(input).endsWith("/exec") && --left < 0) throw new Error("down");
+        return fetch(input, init);
+      },
+    });
+    const record = await sandbox();
+    left = answered;
+    vendor.fail({ run: "cut" });
+    const asking = failing.runSandbox(record, asked("echo begun; sleep 3"), env());
+    await expect(asking).rejects.toMatchObject({
+      code: "compute_lost",
+      message: expect.stringContaining("did not confirm"),
+    });
   });
 
   test("is lost when its container stops", async () => {

@@ -59,7 +59,8 @@ export async function vendorAnswer(
 
 /**
  * Runs at a vendor, with server-sent `RunEvent`s while it happens. Resolves when the command has begun, so that what never
- * ran is a failure and not a stream. Cancelling the body ends the command.
+ * ran is a failure and not a stream. Cancelling the body ends the command: it is done when that has ended, and rejects with
+ * what kept it from that.
  */
 export async function vendorStream(
   request: SandboxRunRequest,
@@ -77,10 +78,13 @@ export async function vendorStream(
         controller = given;
       },
       pull: () => room?.(),
-      cancel: () => {
+      cancel: async () => {
         isOver = true;
         room?.();
         left.abort(new CerverError("timed_out", "The caller went away, so the run was cancelled."));
+        await ended.catch((error: unknown) => {
+          if (error !== signal.reason) throw error;
+        });
       },
     },
     { highWaterMark: HIGH_WATER_BYTES, size: (chunk) => chunk?.byteLength ?? 0 },
@@ -129,7 +133,7 @@ export async function vendorStream(
       close();
     },
     (error: unknown) => {
-      writer.end(lostEvent(run_id, error));
+      writer.end(errorEvent(run_id, error, error === signal.reason ? "cancelled" : "lost"));
       close();
     },
   );
@@ -183,12 +187,12 @@ async function limited(
   }
 }
 
-function lostEvent(run_id: string, error: unknown): RunEvent {
+function errorEvent(run_id: string, error: unknown, status: "cancelled" | "lost"): RunEvent {
   const known = error instanceof CerverError ? error : undefined;
   return {
     type: "error",
     run_id,
-    status: "lost",
+    status,
     code: known?.code ?? "provider_failed",
     error: known?.message ?? "The provider stopped telling about the run, so its outcome is unknown.",
     ...(known?.hint && { hint: known.hint }),

@@ -69,7 +69,7 @@ export class CloudflareRun {
     } catch (error) {
       run.#reading.abort();
       // Whether it began is not known: it must not go on without anybody who listens.
-      if ((run.#isOpen && !wasRefused(error)) || signal.aborted) await run.#end().catch(() => {});
+      if ((run.#isOpen && !wasRefused(error)) || signal.aborted) await run.#end();
       signal.throwIfAborted();
       throw error;
     } finally {
@@ -94,7 +94,7 @@ export class CloudflareRun {
     if (signal.aborted) await this.#end();
     if (end) return end;
     signal.throwIfAborted();
-    await this.#end().catch(() => {});
+    await this.#end();
     throw lost();
   };
 
