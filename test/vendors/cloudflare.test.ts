@@ -300,15 +300,6 @@ describe("a run whose end nobody tells", () => {
     });
   }
 
-  test("is lost when its command fills the pipe of its frames, and is ended", async () => {
-    const record = await sandbox();
-    const pipe = `for fd in /proc/$PPID/fd/*; do case $(readlink $fd) in *.cerver/runs/*) echo $fd;; esac; done`;
-    const found = `until fd=$(${pipe} | head -n 1); [ -n "$fd" ]; do sleep 0.05; done`;
-    const code = `${found}; head -c 6000000 /dev/zero | tr '\\0' x > $fd; sleep 3021`;
-    await expect(run(record, code, { timeout: 15 })).rejects.toMatchObject({ code: "compute_lost" });
-    expect(sleepers("3021")).toEqual([]);
-  });
-
   test.each([
     ["its start was not answered", 0],
     ["its stream broke", 1],
