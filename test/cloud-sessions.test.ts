@@ -61,6 +61,9 @@ describe("enabling a provider", () => {
     expect({ status, code: body.code }).toEqual({ status: 422, code: "credentials_refused" });
     expect(JSON.stringify(body)).not.toContain("wrongwrong");
     expect((await enable("e2b", {})).body.hint).toContain("e2b_api_key");
+    const broken = await enable("e2b", { e2b_api_key: "e2b_in\ntwo" });
+    expect(broken).toMatchObject({ status: 400, body: { error: expect.stringContaining("line break") } });
+    expect(JSON.stringify(broken.body)).not.toContain("e2b_in");
     expect((await enable("e2b", { e2b_api_key: "x", nonsense: "y" })).status).toBe(400);
     expect((await enable("daytona", { key: "x" })).status).toBe(400);
     expect((await ask("GET", "/v2/account/providers")).body.providers).toEqual([]);
@@ -158,6 +161,46 @@ describe("a session on a cloud provider", () => {
       )
       .toBe("0");
     await ask("DELETE", `/v2/sessions/${body.session_id}`);
+  });
+
+  test.each([
+    ["run", "cancelled", {}],
+    ["run/stream", "cancelled", {}],
+    ["run", "cancelled", { "idempotency-key": "left" }],
+    ["run/stream", "cancelled", { "idempotency-key": "left-stream" }],
+    ["run", "lost", {}],
+    ["run/stream", "lost", {}],
+  ])("a %s whose caller leaves is %s on the record %j", async (path, status, headers) => {
+    const { body } = await ask("POST", "/v2/sessions", { target_compute_id: "provider_vercel" });
+    const session = `/v2/sessions/${body.session_id}`;
+    const leave = new AbortController();
+    const pending = fetch(`${cerver.gateway.url}${session}/${path}`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${cerver.token}`,
+        "content-type": "application/json",
+        ...(headers as Record<string, string>),
+      },
+      body: JSON.stringify({ code: "touch began; sleep 60" }),
+      signal: leave.signal,
+    })
+      .then((response) => response.text())
+      .catch(() => {});
+    await expect
+      .poll(async () => (await run(body.session_id, "ls began")).body.result?.exit_code, { timeout: 10_000 })
+      .toBe(0);
+    if (status === "lost") {
+      vercel.faults.lostKills = 100;
+      vercel.faults.commands.push(...Array(5).fill({ status: 500, code: "internal", message: "Boom" }));
+    }
+    leave.abort();
+    await pending;
+    const statuses = async () =>
+      (await ask("GET", `${session}/runs`)).body.runs.map((one: { status: string }) => one.status);
+    await expect.poll(statuses, { timeout: 15_000 }).toContain(status);
+    expect(await statuses()).not.toContain("running");
+    vercel.faults.lostKills = vercel.faults.commands.length = 0;
+    await ask("DELETE", session);
   });
 });
 

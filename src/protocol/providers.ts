@@ -114,7 +114,11 @@ export const EnableProviderRequest = z
     credentials: z
       .record(
         z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, "is not a credential's name"),
-        z.string().min(1).max(16_384),
+        z
+          .string()
+          .min(1)
+          .max(16_384)
+          .regex(/^\P{Cc}*$/u, "holds a line break or another control character: copy it again, without it"),
       )
       .refine((value) => Object.keys(value).length <= 16, { message: "has more than 16 entries" }),
   })

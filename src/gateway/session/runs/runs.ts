@@ -333,11 +333,12 @@ export class Runs {
       settled = true;
       const elapsed = Date.now() - run.startedAt;
       const failure = tap.failure && { status: tap.failure.status ?? "lost", error: tap.failure.error };
+      const reason = failure?.status === "cancelled" && { endReason: leftBecause(run) };
       // Who joined late has not seen all of it: the record gets what the machine kept.
       if (complete && tap.exit?.status !== "cancelled" && tap.exit?.status !== "timed_out")
-        await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
+        await records.end(run, { ...streamOutcome(tap, failure, elapsed), ...reason, openMs });
       else if (durable) await this.#settlement.recordKept(run, durable).catch(() => {});
-      else await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
+      else await records.end(run, { ...streamOutcome(tap, failure, elapsed), ...reason, openMs });
       this.#live.forget(run, true);
     };
     const fail = (
@@ -405,15 +406,17 @@ export class Runs {
               if (tap.exit || tap.failure) return controller.close();
               broke = error;
             }
-            if (!(await rejoin(controller, broke))) return;
+            // What its reader cancelled is not joined again.
+            if (settled || !(await rejoin(controller, broke))) return;
           }
         },
         cancel: async (reason) => {
           if (settled) return;
           settled = true;
           run.abort.abort(run.mayComeBack ? new CallerMayComeBack() : new CallerGone());
-          await reader.cancel(reason).catch(() => {});
-          await this.#left(run, reason);
+          // An adapter whose runs end with their request tells here that it could not end this one.
+          const error = await reader.cancel(reason).catch((failure: unknown) => failure);
+          await this.#left(run, error ?? run.abort.signal.reason);
           this.#live.forget(run);
         },
       },
@@ -600,17 +603,19 @@ export class Runs {
     const { records } = this.#deps;
     const durable = this.#settlement.durable(run.session);
     const closed = run.abort.signal.reason instanceof SessionClosed;
-    // The machine ends a foreground run that nobody follows any more; others may follow this one still.
-    if (run.request.background || this.#stopping || (run.mayComeBack && !closed)) return error;
-    const { reason: why } = run.abort.signal;
-    const reason = why instanceof SessionClosed ? why.reason : "cancelled";
+    if (this.#stopping) return error;
     if (!durable) {
-      const outcome = unknownOutcome("cancelled", Date.now() - run.startedAt);
-      await records.end(run, { ...outcome, status: "cancelled", endReason: reason, openMs: null });
+      // Nobody can come back for it there. It ended with its request, unless the vendor did not confirm that.
+      const isEnded = error === run.abort.signal.reason || !isLost(error);
+      const outcome = unknownOutcome(isEnded ? "cancelled" : wordsOf(error), Date.now() - run.startedAt);
+      const end = isEnded && { status: "cancelled" as const, endReason: leftBecause(run) };
+      await records.end(run, { ...outcome, ...end, openMs: null });
       return error;
     }
+    // The machine ends a foreground run that nobody follows any more; others may follow this one still.
+    if (run.request.background || (run.mayComeBack && !closed)) return error;
     await run.begun;
-    await records.wantCancel(run.id, reason);
+    await records.wantCancel(run.id, leftBecause(run));
     void this.#settlement.cancelWanted(refOf(run), durable).catch((next: unknown) => {
       if (!isLost(next) && !isOffline(next))
         this.#deps.logger.warn(
@@ -709,6 +714,12 @@ const NOTHING_FOUND: KillReceipt = {
 
 function wire(request: RunRequest, runId: string) {
   return { ...request, timeout: timeoutOf(request), run_id: runId };
+}
+
+/** Why nobody waits for a run any longer, as its record says it. */
+function leftBecause({ abort }: LiveRun): string {
+  const { reason } = abort.signal;
+  return reason instanceof SessionClosed ? reason.reason : "cancelled";
 }
 
 function refOf(run: StoredRun | RecordedRun): RunRef {
