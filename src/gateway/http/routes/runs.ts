@@ -133,7 +133,7 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
             again: async (id) => {
               const record = await runs.get(session, id);
               if (record.end_reason !== "never_started") return record;
-              await runs.reopen(id);
+              await runs.reopen(session, id);
               return runs.start(session, background, signal, id);
             },
             answered: { share: true, write: () => undefined, read: (text) => JSON.parse(text) },

@@ -98,10 +98,14 @@ export class RunSettlement {
   }
 
   /** Every compute that is attached is of the one provider whose machines dial in. A vendor keeps no runs for us. */
-  durableOf(computeId: string): DurableRuns | undefined {
+  keeperOf(computeId: string): ProviderAdapter | undefined {
     if (isProviderHandle(computeId) || this.#deps.computes.isPublic(computeId)) return undefined;
-    for (const provider of this.#deps.providers.values()) if (provider.durable) return provider.durable;
+    for (const provider of this.#deps.providers.values()) if (provider.durable) return provider;
     return undefined;
+  }
+
+  durableOf(computeId: string): DurableRuns | undefined {
+    return this.keeperOf(computeId)?.durable;
   }
 
   durable({ compute_id }: { compute_id: string | null }): DurableRuns | undefined {

@@ -151,10 +151,13 @@ export class Runs {
     await this.#deps.records.begin(run, request.background);
   }
 
-  /** A run that never began is about to. */
-  async reopen(runId: string): Promise<void> {
+  /** A run that never began is about to, on the compute that the session has now. */
+  async reopen(session: Session, runId: string): Promise<StoredRun> {
+    const { record } = this.#target(session);
+    if (!this.#settlement.durable(session)) throw notDurable();
     this.#settlement.announced(runId);
-    await this.#deps.records.reopen(runId);
+    await this.#deps.records.reopen(runId, record.computeId);
+    return this.#deps.records.get(session, runId);
   }
 
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
@@ -173,18 +176,18 @@ export class Runs {
   /** Waits for the end of a run that another request has begun. */
   async await(
     session: Session,
-    row: StoredRun,
+    known: StoredRun,
     request: RunRequest,
     signal: AbortSignal,
   ): Promise<RunAnswer> {
     // Nothing of it ever ran: this request may begin it.
-    if (row.end_reason === "never_started") await this.reopen(row.id);
-    const target = this.#target(session, "read");
-    const durable = this.#settlement.durable(session);
-    if (!durable) throw notDurable();
-    const run = this.#watch(session, row, signal);
+    const row = known.end_reason === "never_started" ? await this.reopen(session, known.id) : known;
+    const { durable } = this.#keeper(row);
+    const run = this.#watch(row, signal);
     try {
-      const anew = () => target.provider.runSandbox(target.record, this.#sent(request, run), this.#env(run));
+      const anew = this.#anew(session, row, ({ provider, record }) =>
+        provider.runSandbox(record, this.#sent(request, run), this.#env(run)),
+      );
       return await this.#answered(run, () => durable.answer(refOf(row), this.#env(run)), anew, false);
     } finally {
       this.#live.forget(run);
@@ -243,32 +246,33 @@ export class Runs {
     if (runId === undefined) this.#deps.records.beginLater(run);
     const first = () =>
       target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run));
-    return this.#opened(run, target, first, first, { stdout: 0, stderr: 0 }, true);
+    return this.#opened(run, target.provider, first, first, { stdout: 0, stderr: 0 }, true);
   }
 
   /** The events of a run that was begun before, from these offsets on. */
   async follow(
     session: Session,
-    row: StoredRun,
+    known: StoredRun,
     offsets: { stdout: number; stderr: number },
     signal: AbortSignal,
     request?: RunRequest,
   ): Promise<OpenedStream> {
-    if (request && row.end_reason === "never_started") await this.reopen(row.id);
-    const target = this.#target(session, "read");
-    const durable = this.#settlement.durable(session);
-    if (!durable) throw notDurable();
-    const run = this.#watch(session, row, signal);
+    const isAgain = request !== undefined && known.end_reason === "never_started";
+    const row = isAgain ? await this.reopen(session, known.id) : known;
+    const { provider, durable } = this.#keeper(row);
+    const run = this.#watch(row, signal);
     const first = () => durable.stream(refOf(row), offsets, this.#env(run));
     const anew =
       request &&
-      (() => target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run)));
-    return this.#opened(run, target, first, anew, offsets, false);
+      this.#anew(session, row, (target) =>
+        target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run)),
+      );
+    return this.#opened(run, provider, first, anew, offsets, false);
   }
 
   async #opened(
     run: LiveRun,
-    target: Target,
+    provider: ProviderAdapter,
     first: () => Promise<Response>,
     anew: (() => Promise<Response>) | undefined,
     offsets: { stdout: number; stderr: number },
@@ -283,7 +287,7 @@ export class Runs {
         if (!response.ok || !response.body) throw await failureOf(response);
         const openMs = performance.now() - began;
         const body = this.#tapped(run, response.body, openMs, offsets);
-        return { runId: run.id, provider: registeredName(target.provider), openMs, body };
+        return { runId: run.id, provider: registeredName(provider), openMs, body };
       } catch (error) {
         try {
           if (run.abort.signal.aborted) throw await this.#left(run, error);
@@ -595,6 +599,42 @@ export class Runs {
     return new FinallyLost(run.id);
   }
 
+  /**
+   * Begins a run whose machine does not know it: only on that machine, which takes an id once, and only if nothing shows
+   * that it ever began.
+   */
+  #anew(
+    session: Session,
+    row: StoredRun,
+    begin: (target: Target) => Promise<Response>,
+  ): () => Promise<Response> {
+    const mayBegin =
+      row.compute_id === session.compute_id && row.ended_at === null && row.confirmed_at === null;
+    return async () => (mayBegin ? begin(this.#target(session)) : this.#refusedAnew(row));
+  }
+
+  async #refusedAnew(row: StoredRun): Promise<never> {
+    // It settles as soon as its request cannot arrive there any more.
+    await this.#deps.records.loseOne(row.id);
+    const isOpen = row.ended_at === null;
+    throw new CerverError(
+      "conflict",
+      isOpen
+        ? "Whether this run ever began is not known yet, so it is not begun again elsewhere: its machine has to say so first."
+        : "This run has ended, and its machine does not keep its output any more.",
+      {
+        hint: isOpen
+          ? "Send the same request again in a moment, or look at GET /v2/sessions/SESSION_ID/runs/RUN_ID."
+          : "Look at its record: GET /v2/sessions/SESSION_ID/runs/RUN_ID.",
+        details: {
+          run_id: row.id,
+          session_id: row.session_id,
+          ...(isOpen && { retryable: true, retry_after_ms: 3_000 }),
+        },
+      },
+    );
+  }
+
   /** The caller has gone, or the session was closed: the run ends, and its true end goes on the record. */
   async #left(run: LiveRun, error: unknown): Promise<unknown> {
     const { records } = this.#deps;
@@ -623,13 +663,20 @@ export class Runs {
 
   // Who is there.
 
-  #target(session: Session, use: "run" | "read" = "run"): Target {
-    if (session.ended_at !== null && use === "run") {
+  /** The machine that keeps a run: its own, wherever its session is now. */
+  #keeper({ compute_id }: StoredRun): { provider: ProviderAdapter; durable: DurableRuns } {
+    const provider = compute_id === null ? undefined : this.#settlement.keeperOf(compute_id);
+    if (!provider?.durable) throw notDurable();
+    return { provider, durable: provider.durable };
+  }
+
+  #target(session: Session): Target {
+    if (session.ended_at !== null) {
       throw new CerverError("session_ended", `Session ${session.id} has ended, so nothing can run in it.`, {
         hint: "Create a new one with POST /v2/sessions. Its transcript can still be read.",
       });
     }
-    if (session.paused_at !== null && use === "run") {
+    if (session.paused_at !== null) {
       throw new CerverError("conflict", `Session ${session.id} rests, so nothing can run in it.`, {
         hint: `Wake it first: POST /v2/sessions/${session.id}/resume, or \`cerver resume ${session.id}\`.`,
       });
@@ -688,9 +735,9 @@ export class Runs {
   }
 
   /** A run of before, as one that somebody waits for. */
-  #watch(session: Session, row: StoredRun, caller: AbortSignal): LiveRun {
+  #watch(row: StoredRun, caller: AbortSignal): LiveRun {
     return this.#live.enter(
-      { ...recordedRun(row), session, abort: new AbortController(), mayComeBack: true },
+      { ...recordedRun(row), abort: new AbortController(), mayComeBack: true },
       caller,
       row.ended_at !== null,
     );
