@@ -133,7 +133,9 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
             again: async (id) => {
               const record = await runs.get(session, id);
               if (record.end_reason !== "never_started") return record;
-              await runs.reopen(session, id);
+              const row = await runs.reopen(session, id);
+              // Another request has begun it, where the session was then.
+              if (row.compute_id !== session.compute_id) return runs.get(session, id);
               return runs.start(session, background, signal, id);
             },
             answered: { share: true, write: () => undefined, read: (text) => JSON.parse(text) },

@@ -101,11 +101,11 @@ export class RunRecords {
       .execute();
   }
 
-  /** The run shall be cancelled once its machine can be asked. */
+  /** The run shall be cancelled once its machine can be asked. Why it was first wanted stays. */
   async wantCancel(runId: string, reason: string): Promise<void> {
     await this.#db
       .updateTable("runs")
-      .set({ cancel_wanted: reason })
+      .set({ cancel_wanted: sql<string>`coalesce(cancel_wanted, ${reason})` })
       .where("id", "=", runId)
       .where("ended_at", "is", null)
       .execute();

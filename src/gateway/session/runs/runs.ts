@@ -109,35 +109,34 @@ export class Runs {
     this.#settlement.stop();
   }
 
-  /** Lets nobody wait any longer for runs of a session that was closed. */
-  closeAll(sessionId: string): void {
+  /** Lets nobody wait any longer for runs of a session that was closed, or that loses its compute. */
+  closeAll(sessionId: string, reason?: string): void {
     for (const run of this.#live.callersOf(sessionId)) {
       // Who follows a run hears its true end from the machine, which ends it with its sandbox.
-      const reachable = this.#deps.computes.isOnline(run.session.compute_id!);
-      if (reachable && this.#settlement.durable(run.session)) continue;
-      run.abort.abort(new SessionClosed());
+      if (!this.#reachable(run.session)) run.abort.abort(new SessionClosed(reason));
     }
   }
 
-  /** The runs of a session that are under way. */
-  runsOf(sessionId: string): string[] {
-    return this.#live.runsOf(sessionId);
+  /** The machine that keeps a run, if it can be asked now. */
+  #reachable(of: { compute_id: string | null }): DurableRuns | undefined {
+    return of.compute_id !== null && this.#deps.computes.isOnline(of.compute_id)
+      ? this.#settlement.durable(of)
+      : undefined;
   }
 
   /** Ends every run of a session whose compute is about to be taken away, and waits until they have ended. */
   async endAll(session: Session, reason: string): Promise<void> {
-    const durable = this.#settlement.durable(session);
-    if (!durable || !this.#deps.computes.isOnline(session.compute_id!)) {
-      for (const run of this.#live.callersOf(session.id)) run.abort.abort(new SessionClosed(reason));
-      for (const row of await this.#deps.records.openIn(session.id))
-        await this.#deps.records.wantCancel(row.id, reason);
-      return;
-    }
-    await this.#deps.records.recorded(session.id);
+    const { records } = this.#deps;
+    this.closeAll(session.id, reason);
+    await records.recorded(session.id);
     await Promise.all(
-      (await this.#deps.records.openIn(session.id)).map(async (row) => {
-        await this.#deps.records.wantCancel(row.id, reason);
-        await this.#settlement.cancelWanted(refOf(row), durable);
+      (await records.openIn(session.id)).map(async (row) => {
+        await records.wantCancel(row.id, reason);
+        // A run may still be on a machine that the session had before: it is cancelled when that is back.
+        const durable = this.#reachable(row);
+        await (durable && this.#settlement.cancelWanted(refOf(row), durable))?.catch((error: unknown) => {
+          if (!isLost(error) && this.#reachable(row)) throw error;
+        });
       }),
     );
   }
