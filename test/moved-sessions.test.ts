@@ -104,6 +104,20 @@ describe("a run of a session that has moved since", () => {
     });
   });
 
+  test("keeps the session from nothing while its own machine is away", async () => {
+    const id = await onFirst();
+    const { run_id } = (await ask("POST", `/v2/sessions/${id}/runs`, { code: "sleep 30" })).body;
+    const record = async () => (await ask("GET", `/v2/sessions/${id}/runs/${run_id}`)).body;
+    await expect.poll(async () => (await record()).status).toBe("running");
+    await goAway();
+    expect((await move(id, second)).status).toBe(200);
+    expect((await ask("POST", `/v2/sessions/${id}/pause`, {})).body).toMatchObject({ paused: true });
+    expect((await ask("POST", `/v2/sessions/${id}/resume`, {})).body).toMatchObject({ paused: false });
+    expect((await record()).status).toBe("lost");
+    await comeBack();
+    await expect.poll(record, { timeout: 15_000 }).toMatchObject({ end_reason: "compute_changed" });
+  });
+
   test("is followed where it ran, also when the session has no compute any more", async () => {
     const id = await onFirst();
     const { run_id } = (await ask("POST", `/v2/sessions/${id}/runs`, { code: "echo kept" })).body;
@@ -115,4 +129,35 @@ describe("a run of a session that has moved since", () => {
     expect(stream.headers.get("x-cerver-provider")).toBe("p69");
     expect(await stream.text()).toMatch(/"data":"kept\\n"[\s\S]*event: exit/);
   });
+});
+
+test("the values of variables stay behind when a session moves, which it is told, and can be given anew", async () => {
+  const env = { API_KEY: "k1", REGION: "north" };
+  const id = await cerver.session({ target_compute_id: first, metadata: { team: "web", env } });
+  const variables = async () =>
+    (
+      await ask("POST", `/v2/sessions/${id}/run`, {
+        code: "for name in API_KEY REGION NEW; do printenv $name || echo none; done | paste -sd ' '",
+      })
+    ).body.result.stdout;
+  expect(await variables()).toBe("k1 north none\n");
+
+  const moved = (await move(id, second)).body;
+  expect(moved.warnings).toEqual([expect.stringMatching(/API_KEY, REGION\..*"env"/)]);
+  expect(JSON.stringify(moved)).not.toMatch(/k1|north|hidden/);
+  expect(await variables()).toBe("none none none\n");
+
+  const back = (await move(id, first, { env: { API_KEY: "k2", NEW: "n" } })).body;
+  expect(back.warnings).toEqual([expect.stringContaining("REGION.")]);
+  expect(back.warnings[0]).not.toContain("API_KEY");
+  expect(await variables()).toBe("k2 none n\n");
+  expect((await ask("GET", `/v2/sessions/${id}`)).body.metadata).toEqual({
+    team: "web",
+    env: { API_KEY: "[hidden]", REGION: "[hidden]", NEW: "[hidden]" },
+  });
+
+  await ask("POST", `/v2/sessions/${id}/pause`, {});
+  const resumed = await ask("POST", `/v2/sessions/${id}/resume`, { env: { API_KEY: "k3" } });
+  expect(resumed.body.warnings).toEqual([expect.stringContaining("not used")]);
+  expect(await variables()).toBe("k2 none n\n");
 });
