@@ -14,6 +14,7 @@ import {
 } from "../../../protocol/runs.js";
 import type { KeptRun } from "../../../protocol/sandbox.js";
 import type { Logger } from "../../../util/logger.js";
+import { wordsOf } from "../../../util/words-of.js";
 import type { Computes } from "../../compute/computes.js";
 import {
   type DurableRuns,
@@ -21,10 +22,10 @@ import {
   type ProviderEnv,
   type RunRef,
   registeredName,
-  type SandboxRecord,
 } from "../../compute/contract.js";
 import type { ProviderRegistry } from "../../compute/registry.js";
 import type { Session } from "../session-record.js";
+import { type PlacedSandbox, placed } from "../session-sandbox.js";
 import { type LiveRun, LiveRuns } from "./live-runs.js";
 import { errorEvent, readAnswer, toRunAnswer } from "./run-answer.js";
 import {
@@ -37,7 +38,6 @@ import {
   isUnknown,
   notDurable,
   SessionClosed,
-  wordsOf,
 } from "./run-failures.js";
 import { keptOutcome, outcomeOf, streamOutcome } from "./run-outcome.js";
 import { type StoredRun, toRunRecord } from "./run-record.js";
@@ -74,11 +74,6 @@ export interface OutputRange {
   stream: "stdout" | "stderr";
   from: number;
   until: number | undefined;
-}
-
-interface Target {
-  provider: ProviderAdapter;
-  record: SandboxRecord;
 }
 
 /** Runs work in sessions, and sees to it that the end of each run gets on the record, and only its true end. */
@@ -165,7 +160,7 @@ export class Runs {
     const run = this.#begin(session, request, false, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     try {
-      const first = () => target.provider.runSandbox(target.record, this.#sent(request, run), this.#env(run));
+      const first = () => target.adapter.runSandbox(target.record, this.#sent(request, run), this.#env(run));
       return await this.#answered(run, first, first, true);
     } finally {
       this.#live.forget(run);
@@ -184,8 +179,8 @@ export class Runs {
     const { durable } = this.#keeper(row);
     const run = this.#watch(row, signal);
     try {
-      const anew = this.#anew(session, row, ({ provider, record }) =>
-        provider.runSandbox(record, this.#sent(request, run), this.#env(run)),
+      const anew = this.#anew(session, row, ({ adapter, record }) =>
+        adapter.runSandbox(record, this.#sent(request, run), this.#env(run)),
       );
       return await this.#answered(run, () => durable.answer(refOf(row), this.#env(run)), anew, false);
     } finally {
@@ -244,8 +239,8 @@ export class Runs {
     const run = this.#begin(session, request, true, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     const first = () =>
-      target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run));
-    return this.#opened(run, target.provider, first, first, { stdout: 0, stderr: 0 }, true);
+      target.adapter.runSandboxStream(target.record, this.#sent(request, run), this.#env(run));
+    return this.#opened(run, target.adapter, first, first, { stdout: 0, stderr: 0 }, true);
   }
 
   /** The events of a run that was begun before, from these offsets on. */
@@ -264,7 +259,7 @@ export class Runs {
     const anew =
       request &&
       this.#anew(session, row, (target) =>
-        target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run)),
+        target.adapter.runSandboxStream(target.record, this.#sent(request, run), this.#env(run)),
       );
     return this.#opened(run, provider, first, anew, offsets, false);
   }
@@ -605,7 +600,7 @@ export class Runs {
   #anew(
     session: Session,
     row: StoredRun,
-    begin: (target: Target) => Promise<Response>,
+    begin: (target: PlacedSandbox) => Promise<Response>,
   ): () => Promise<Response> {
     const mayBegin =
       row.compute_id === session.compute_id && row.ended_at === null && row.confirmed_at === null;
@@ -669,7 +664,7 @@ export class Runs {
     return { provider, durable: provider.durable };
   }
 
-  #target(session: Session): Target {
+  #target(session: Session): PlacedSandbox {
     if (session.ended_at !== null) {
       throw new CerverError("session_ended", `Session ${session.id} has ended, so nothing can run in it.`, {
         hint: "Create a new one with POST /v2/sessions. Its transcript can still be read.",
@@ -680,8 +675,8 @@ export class Runs {
         hint: `Wake it first: POST /v2/sessions/${session.id}/resume, or \`cerver resume ${session.id}\`.`,
       });
     }
-    const provider = this.#deps.providers.get(session.provider as SandboxRecord["provider"]);
-    if (!provider || session.compute_id === null || session.sandbox_id === null) {
+    const target = placed(this.#deps.providers, session);
+    if (!target) {
       throw new CerverError(
         "no_compute",
         `Session ${session.id} has no compute: it keeps a transcript only.`,
@@ -690,14 +685,7 @@ export class Runs {
         },
       );
     }
-    return {
-      provider,
-      record: {
-        sandboxId: session.sandbox_id,
-        computeId: session.compute_id,
-        provider: provider.providerName,
-      },
-    };
+    return target;
   }
 
   /** A request as it is sent now. */
