@@ -177,7 +177,8 @@ export class Lifecycle {
       try {
         return await this.#move(session, { compute: { compute_id: id } }, request, signal);
       } catch (error) {
-        if (signal.aborted || !(error instanceof CerverError) || error.code === "session_ended") throw error;
+        if (signal.aborted || !(error instanceof CerverError)) throw error;
+        if (error instanceof ChangedMeanwhile || error.code === "session_ended") throw error;
         failure = error;
       }
     }
@@ -356,7 +357,7 @@ export class Lifecycle {
       await costs.endedWithin(tx, id, { except: useId });
       const there = await this.#read(id, tx);
       if (!there || there.ended_at !== null) throw endedMeanwhile(id);
-      if (PLACE.some((column) => there[column] !== before[column])) throw changedMeanwhile(id);
+      if (PLACE.some((column) => there[column] !== before[column])) throw new ChangedMeanwhile(id);
       const metadata = JSON.parse(there.metadata_json) as Metadata;
       const named = withVariables(metadata, [...new Set([...variablesOf(metadata), ...variables])]);
       return tx
@@ -413,11 +414,14 @@ function endedMeanwhile(id: string): CerverError {
   });
 }
 
-function changedMeanwhile(id: string): CerverError {
-  return new CerverError("conflict", `Something else changed session ${id} at the same time.`, {
-    hint: `Look where it is now with GET /v2/sessions/${id}, then send this again if it is still wanted.`,
-    details: { retryable: true },
-  });
+/** Another gateway was faster. */
+class ChangedMeanwhile extends CerverError {
+  constructor(id: string) {
+    super("conflict", `Something else changed session ${id} at the same time.`, {
+      hint: `Look where it is now with GET /v2/sessions/${id}, then send this again if it is still wanted.`,
+      details: { retryable: true },
+    });
+  }
 }
 
 const ENV_NOT_USED =
