@@ -471,6 +471,8 @@ export type NewTranscriptEntry = {
   tool_input?: unknown;
   is_error?: boolean | undefined;
   run_id?: string | undefined;
+  /** Where its words come from; told by role and run when absent. */
+  source?: "user" | "own_tool" | "model" | "external" | undefined;
   /** An entry with a key that this session has seen is not appended again. */
   idempotency_key?: string | undefined;
 };
@@ -1298,6 +1300,7 @@ export type TranscriptEntry = {
   tool_input?: unknown;
   is_error?: boolean | undefined;
   run_id?: string | undefined;
+  source?: string | undefined;
 };
 
 export type TranscriptPage = {

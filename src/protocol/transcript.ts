@@ -3,6 +3,13 @@ import { z } from "zod";
 export const Role = z.enum(["user", "assistant", "tool", "system"]);
 export type Role = z.infer<typeof Role>;
 
+/**
+ * Where an entry's words come from, most trusted first: the person, cerver's own record of a run, the model, and what
+ * was read from elsewhere (a web page, a file, another agent).
+ */
+export const EntrySource = z.enum(["user", "own_tool", "model", "external"]);
+export type EntrySource = z.infer<typeof EntrySource>;
+
 /** The longest text of one entry, in characters. Longer run output is cut, and the entry says so. */
 export const MAX_ENTRY_LENGTH = 1_000_000;
 /** How many entries one append may carry. */
@@ -22,6 +29,7 @@ export const NewTranscriptEntry = z
     tool_input: z.unknown().optional(),
     is_error: z.boolean().optional(),
     run_id: z.string().max(128).optional(),
+    source: EntrySource.optional().describe("Where its words come from; told by role and run when absent."),
     idempotency_key: z
       .string()
       .min(1)
@@ -49,6 +57,7 @@ export const TranscriptEntry = z
     tool_input: z.unknown().optional(),
     is_error: z.boolean().optional(),
     run_id: z.string().optional(),
+    source: z.string().optional(),
   })
   .meta({ id: "TranscriptEntry" });
 export type TranscriptEntry = z.infer<typeof TranscriptEntry>;
