@@ -96,6 +96,8 @@ export type ChangeComputeRequest = {
   leave_secrets?: boolean | undefined;
   /** Leaves behind what git ignores. */
   skip_ignored?: boolean | undefined;
+  /** Variables for the runs on the other compute, as `metadata.env` at create. Values are not kept, so those of before do not go along. */
+  env?: Record<string, string> | undefined;
 };
 
 export type Compute = {
@@ -750,6 +752,8 @@ export type ResumeRequest = {
   leave_secrets?: boolean | undefined;
   /** Leaves behind what git ignores. */
   skip_ignored?: boolean | undefined;
+  /** Variables for the runs on the other compute, as `metadata.env` at create. Values are not kept, so those of before do not go along. */
+  env?: Record<string, string> | undefined;
 };
 
 export type Routing = {

@@ -22,10 +22,6 @@ export type ModelledProviderName = (typeof MODELLED_PROVIDER_NAMES)[number];
 /** What a gateway registers a rehearsal under, beside the providers and never in the place of one. */
 export type RehearsalName = "rehearsal" | `rehearsal_${string}`;
 
-export function isProviderName(name: string): name is ProviderName {
-  return (PROVIDER_NAMES as readonly string[]).includes(name);
-}
-
 /** `provider_vercel` stands for a whole provider where a compute id is asked for. */
 const HANDLE_PREFIX = "provider_";
 export const providerHandle = (provider: string): string => `${HANDLE_PREFIX}${provider}`;

@@ -227,7 +227,7 @@ export const PauseRequest = z.strictObject({
 });
 export type PauseRequest = z.infer<typeof PauseRequest>;
 
-/** How the working folder goes along to another compute. */
+/** What goes along to another compute. */
 const carryFields = {
   carry: z
     .enum(["auto", "never"])
@@ -238,6 +238,15 @@ const carryFields = {
     .default(false)
     .describe("Files that look like secrets stay behind, instead of stopping the move."),
   skip_ignored: z.boolean().default(false).describe("Leaves behind what git ignores."),
+  env: z
+    .record(z.string(), z.string())
+    .refine((env) => JSON.stringify(env).length <= MAX_METADATA_LENGTH, {
+      message: `is larger than ${MAX_METADATA_LENGTH} characters of JSON`,
+    })
+    .optional()
+    .describe(
+      "Variables for the runs on the other compute, as `metadata.env` at create. Values are not kept, so those of before do not go along.",
+    ),
 };
 const wantedCompute = z
   .looseObject({ compute_id: z.string().max(128).optional(), provider: z.string().max(64).optional() })

@@ -14,6 +14,7 @@ import { CLOSE } from "../../protocol/tunnel.js";
 import type { Link } from "../../tunnel/hub.js";
 import type { SmallCall } from "../../tunnel/wire.js";
 import { knownBody } from "../../util/known-body.js";
+import { wordsOf } from "../../util/words-of.js";
 
 /** How long a connection may take to be made. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -283,10 +284,4 @@ function lost(why: string, cause?: unknown): CerverError {
     `The connection to the relay broke (${why}), so the outcome is unknown.`,
     { hint: "Look on that machine before you run it again.", cause },
   );
-}
-
-function wordsOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { code } = error as NodeJS.ErrnoException;
-  return error.message || code || error.name;
 }

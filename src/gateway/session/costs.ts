@@ -1,6 +1,7 @@
 import type { AccountLimits, AccountSpend, SessionCost } from "../../protocol/costs.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
+import { Lines } from "../../util/lines.js";
 import type { ComputeUseRow, Database } from "../store/schema.js";
 import type { Orphans } from "./orphans.js";
 import type { Session } from "./session-record.js";
@@ -24,6 +25,12 @@ export interface NewUse {
   reservedUsd: number;
 }
 
+/** By the ids of uses. */
+interface WhichUses {
+  only?: string;
+  except?: string | undefined;
+}
+
 /** The id that the sandbox of a use gets where the compute lets us choose it: known before anything is made. */
 export function proposedSandbox(useId: string): `sbx_${string}` {
   return `sbx_${useId.replace(/^use_/, "")}`;
@@ -38,22 +45,15 @@ export function proposedSandbox(useId: string): `sbx_${string}` {
 export class Costs {
   readonly #deps: CostsDeps;
   /** Admissions of one account, one after the other. */
-  readonly #admitting = new Map<string, Promise<unknown>>();
+  readonly #admitting = new Lines();
 
   constructor(deps: CostsDeps) {
     this.#deps = deps;
   }
 
   /** Admits a use, and returns its id. Fails with `spend_limit` when the account's limits leave no room for it. */
-  async admit(use: NewUse): Promise<string> {
-    const before = this.#admitting.get(use.accountId);
-    const admitted = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#admit(use));
-    this.#admitting.set(use.accountId, admitted);
-    try {
-      return await admitted;
-    } finally {
-      if (this.#admitting.get(use.accountId) === admitted) this.#admitting.delete(use.accountId);
-    }
+  admit(use: NewUse): Promise<string> {
+    return this.#admitting.inLine(use.accountId, () => this.#admit(use));
   }
 
   async #admit({ accountId, sessionId, provider, computeId, reservedUsd }: NewUse): Promise<string> {
@@ -104,38 +104,41 @@ export class Costs {
   }
 
   /**
-   * Ends what a session still uses: all of it, or only one sandbox, or all but one. Its cost is on the session's row then.
+   * Ends uses of a session: all that are open, or only one, or all but one. Their cost is on the session's row then.
    */
-  async ended(sessionId: string, which: { only?: string; except?: string } = {}): Promise<void> {
-    const { db, now, costOf } = this.#deps;
-    await db.transaction().execute(async (tx) => {
-      const open = await tx
-        .selectFrom("compute_uses")
-        .selectAll()
-        .where("session_id", "=", sessionId)
+  async ended(sessionId: string, which: WhichUses = {}): Promise<void> {
+    await this.#deps.db.transaction().execute((tx) => this.endedWithin(tx, sessionId, which));
+  }
+
+  /** {@link ended}, with what else is written in a transaction. */
+  async endedWithin(tx: Database, sessionId: string, which: WhichUses): Promise<void> {
+    const { now, costOf } = this.#deps;
+    const open = await tx
+      .selectFrom("compute_uses")
+      .selectAll()
+      .where("session_id", "=", sessionId)
+      .where("ended_at", "is", null)
+      .execute();
+    for (const use of open) {
+      if (which.only !== undefined && use.id !== which.only) continue;
+      if (use.id === which.except) continue;
+      const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
+      const ended = await tx
+        .updateTable("compute_uses")
+        .set({ ended_at: now(), cost_usd: cost })
+        .where("id", "=", use.id)
         .where("ended_at", "is", null)
+        .returning("id")
+        .executeTakeFirst();
+      if (!ended) continue;
+      await tx
+        .updateTable("sessions")
+        .set(({ eb }) => ({ cost_usd: eb("cost_usd", "+", cost) }))
+        .where("id", "=", sessionId)
         .execute();
-      for (const use of open) {
-        if (which.only !== undefined && use.sandbox_id !== which.only) continue;
-        if (which.except !== undefined && use.sandbox_id === which.except) continue;
-        const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
-        const ended = await tx
-          .updateTable("compute_uses")
-          .set({ ended_at: now(), cost_usd: cost })
-          .where("id", "=", use.id)
-          .where("ended_at", "is", null)
-          .returning("id")
-          .executeTakeFirst();
-        if (!ended) continue;
-        await tx
-          .updateTable("sessions")
-          .set(({ eb }) => ({ cost_usd: eb("cost_usd", "+", cost) }))
-          .where("id", "=", sessionId)
-          .execute();
-      }
-      if (which.only === undefined)
-        await tx.updateTable("sessions").set({ cost_since: null }).where("id", "=", sessionId).execute();
-    });
+    }
+    if (which.only === undefined)
+      await tx.updateTable("sessions").set({ cost_since: null }).where("id", "=", sessionId).execute();
   }
 
   /** Uses whose sandbox no session has, of what an earlier process was in the middle of: their sandboxes are orphans. */

@@ -79,7 +79,7 @@ export class Housekeeping {
       .execute();
     for (const session of candidates) {
       try {
-        await this.#judge(session, now);
+        await this.#judge(session);
       } catch (error) {
         this.#deps.logger.warn(
           { err: error, session_id: session.id },
@@ -89,21 +89,32 @@ export class Housekeeping {
     }
   }
 
-  async #judge(session: Session, now: number): Promise<void> {
-    const { close, costs, life, sandboxes } = this.#deps;
-    if (session.deadline_at !== null && session.deadline_at <= now) return close(session, "deadline");
-    if (session.paused_at !== null) return;
-    if (
-      session.max_cost_usd !== null &&
-      session.max_cost_usd > 0 &&
-      costs.soFar(session) >= session.max_cost_usd
-    )
-      return close(session, "cost_cap");
-    const sleepsAt = this.sleepsAt(session);
-    if (sleepsAt === null || sleepsAt > now) return;
+  async #judge(candidate: Session): Promise<void> {
+    if (!this.#due(candidate)) return;
+    const { db, close, life, sandboxes } = this.#deps;
+    // Those before it may have taken a while.
+    const session = await db
+      .selectFrom("sessions")
+      .selectAll()
+      .where("id", "=", candidate.id)
+      .executeTakeFirst();
+    const due = session && this.#due(session);
+    if (!due) return;
     // A vendor that cannot keep the files has no rest to offer.
-    if (sandboxes.canRest(session)) await life.pause(session, { discard_files: false }, "idle");
-    else await close(session, "idle");
+    if (due !== "idle" || !sandboxes.canRest(session)) return close(session, due);
+    await life.pause(session, { discard_files: false }, "idle", (now) => this.#due(now) === "idle");
+  }
+
+  /** Why a session is to end or to rest now, if it is. */
+  #due(session: Session): "deadline" | "cost_cap" | "idle" | undefined {
+    const now = this.#deps.now();
+    if (session.ended_at !== null || session.compute_id === null) return undefined;
+    if (session.deadline_at !== null && session.deadline_at <= now) return "deadline";
+    if (session.paused_at !== null) return undefined;
+    const { max_cost_usd: cap } = session;
+    if (cap !== null && cap > 0 && this.#deps.costs.soFar(session) >= cap) return "cost_cap";
+    const sleepsAt = this.sleepsAt(session);
+    return sleepsAt !== null && sleepsAt <= now ? "idle" : undefined;
   }
 
   /** When a session is paused if nothing happens until then; null when it is not, for now. */

@@ -54,6 +54,8 @@ export interface ProvisionOrder {
 
 /** A session's compute, and how it came by it. */
 export interface Provisioned {
+  /** The stretch of compute that it is charged as. */
+  useId: string;
   provider: string;
   computeId: string;
   sandboxId: string;
@@ -140,7 +142,7 @@ export class Provisioning {
     { accountId, sessionId, request, metadata, signal }: ProvisionOrder,
     candidate: Candidate,
     timeoutMs: number,
-  ): Promise<Pick<Provisioned, "computeId" | "sandboxId" | "provisionTimeMs">> {
+  ): Promise<Pick<Provisioned, "useId" | "computeId" | "sandboxId" | "provisionTimeMs">> {
     const { costs } = this.#deps;
     const adapter = this.#deps.providers.get(candidate.provider as ProviderName);
     if (!adapter) throw new Error(`the router chose ${candidate.provider}, which has no adapter`);
@@ -192,7 +194,7 @@ export class Provisioning {
     const provisionTimeMs = round(performance.now() - began);
     await costs.began(useId, record.sandboxId);
     await this.#learn(accountId, candidate, request, provisionTimeMs);
-    return { computeId, sandboxId: record.sandboxId, provisionTimeMs };
+    return { useId, computeId, sandboxId: record.sandboxId, provisionTimeMs };
   }
 
   /** What a create showed: how long it took, or how it failed. */
