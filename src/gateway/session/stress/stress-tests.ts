@@ -298,7 +298,7 @@ export class StressTests {
       }
     }
     const samples = taken.map(({ sample }) => sample);
-    const sandboxes = taken.flatMap(({ sandbox }) => sandbox ?? []);
+    const sandboxes = taken.flatMap((one) => one.sandboxes);
     const left = sandboxes.filter(({ gone }) => !gone).map(({ id }) => id);
     const told = contestants.map((one) =>
       capped.has(one.provider) && !samples.some(({ provider }) => provider === one.provider)
