@@ -105,7 +105,10 @@ class Link {
       case "start":
         return this.#start(head, payload);
       case "follow":
-        return this.#reply(head.id, () => this.#follow(head.run_id, head.sub, head.follow));
+        return this.#reply(head.id, async () => {
+          await keeper.started(head.run_id);
+          this.#follow(head.run_id, head.sub, head.follow);
+        });
       case "credit":
         return this.#following.get(head.sub)?.grant(head.bytes);
       case "unfollow":

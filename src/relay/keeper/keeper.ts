@@ -33,6 +33,8 @@ import { type FoundRun, type Place, RunIndex, type StoredOutput } from "./run-in
 const KEEP_MS = 25 * 3_600_000;
 const KEEP_RUNS = 20_000;
 const KEEP_BYTES = 1024 * 1024 * 1024;
+/** On a full disk so much of what is kept goes at a time. */
+const ROOM_BYTES = 16 * 1024 * 1024;
 /** Output of a run up to this many bytes a stream is kept in the index, not in files. */
 const INLINE_BYTES = 32 * 1024;
 /** Input that a process has not taken yet, in bytes. */
@@ -60,8 +62,6 @@ export interface KeeperLimits {
 interface EndedRun {
   state: RunState;
   place: Place | undefined;
-  /** The end of a run that no disk took. */
-  held?: { out: StoredOutput; err: StoredOutput };
   bytes: number;
 }
 
@@ -71,7 +71,8 @@ interface KnownSandbox {
   env: Record<string, string>;
   shells: WaitingShells;
   nodes: WaitingNodes;
-  ended: boolean;
+  /** Why it has ended. */
+  ended?: "session_closed" | "relay_stopped";
 }
 
 /** Where a relay's follower gets what it asked for. */
@@ -98,6 +99,10 @@ export class Keeper {
   readonly #live = new Map<string, LiveRun>();
   readonly #starting = new Map<string, Promise<RunState>>();
   readonly #ended = new Map<string, EndedRun>();
+  /** Ends that the disk has not taken yet. */
+  readonly #unstored = new Map<string, { out: StoredOutput; err: StoredOutput }>();
+  readonly #storing = new Set<Promise<void>>();
+  #isMakingRoom = false;
   readonly #sandboxes = new Map<string, KnownSandbox>();
   readonly #counter = { waiting: 0 };
   #keptBytes = 0;
@@ -150,9 +155,9 @@ export class Keeper {
     return this.#live.size + this.#starting.size;
   }
 
-  /** Whether there is nothing to hold. */
+  /** Whether there is nothing to hold: an end that is only here is held too. */
   get isIdle(): boolean {
-    return this.liveRuns === 0 && this.#counter.waiting === 0;
+    return this.liveRuns === 0 && this.#counter.waiting === 0 && this.#unstored.size === 0;
   }
 
   /** Makes a sandbox known; with `warm`, processes wait for its runs from now on. */
@@ -168,7 +173,7 @@ export class Keeper {
         launcher: this.#options.launcher,
       };
       const made = { shells: new WaitingShells(options), nodes: new WaitingNodes(options) };
-      known = { id, folder, env, ended: false, ...made };
+      known = { id, folder, env, ...made };
       this.#sandboxes.set(id, known);
     }
     if (warm) known.shells.refill();
@@ -232,7 +237,7 @@ export class Keeper {
       state.pid = run.pid;
       this.#hold(state, run, sandbox, order.command.kind);
       // Ended while the process was starting: it must not outlive its sandbox.
-      if (sandbox.ended) this.#live.get(order.run_id)?.cancel("session_closed");
+      if (sandbox.ended) this.#live.get(order.run_id)?.cancel(sandbox.ended);
       return state;
     } catch (error) {
       // Nothing ran: the run never was.
@@ -245,6 +250,7 @@ export class Keeper {
     try {
       this.#index.begin(state);
     } catch (error) {
+      void this.#makeRoom();
       throw new CerverError(
         "provider_failed",
         "The disk of this machine takes no more, so the run did not begin.",
@@ -300,6 +306,7 @@ export class Keeper {
       folder: join(this.#runsDir, state.run_id),
       graceMs: this.limits.graceMs,
       onEnd: (ended, end) => this.#end(ended, end),
+      onRefused: () => void this.#makeRoom(),
     });
     this.#live.set(state.run_id, live);
     // Starting a process holds this one up: first the answer, which follows the closing of the pipes, then the refill.
@@ -334,10 +341,13 @@ export class Keeper {
     live.pump();
     if (state.background || !followed) this.onEnded(state);
     if (!live.run.isContained) this.#escapes ??= setTimeout(() => this.#endEscaped(), ESCAPE_LOOK_MS);
-    void this.#store(live, ended).finally(() => {
+    const storing = this.#store(live, ended).finally(() => {
+      this.#storing.delete(storing);
       this.#letGo(state.run_id);
       this.#prunedAfter();
+      if (live.isRefused || this.#unstored.size > 0) void this.#makeRoom();
     });
+    this.#storing.add(storing);
   }
 
   /** One look for all the runs that ended meanwhile: a look at every process costs more than many a run. */
@@ -353,14 +363,42 @@ export class Keeper {
   /** Lets go of a run's journals once they can be had again from what was stored, and nobody reads them. */
   #letGo(runId: string): void {
     const ended = this.#ended.get(runId);
-    const isStored = ended === undefined || ended.place !== undefined || ended.held !== undefined;
+    const isStored = ended === undefined || ended.place !== undefined || this.#unstored.has(runId);
     if (isStored && this.#finishing.get(runId)?.followers.size === 0) this.#finishing.delete(runId);
   }
 
   async #store(live: LiveRun, ended: EndedRun): Promise<void> {
     const [out, err] = await Promise.all(STREAMS.map((name) => storedOutput(live.journals[name])));
-    ended.place = this.#index.end({ state: ended.state, out: out!, err: err! });
-    if (!ended.place) ended.held = { out: out!, err: err! };
+    this.#unstored.set(ended.state.run_id, { out: out!, err: err! });
+    this.storeEnds();
+  }
+
+  /** Puts on the disk what each run came to, as far as it takes it. */
+  storeEnds(): void {
+    for (const [id, { out, err }] of this.#unstored) {
+      const ended = this.#ended.get(id);
+      const place = ended && this.#index.end({ state: ended.state, out, err });
+      if (ended && !place) return;
+      if (ended) ended.place = place;
+      this.#unstored.delete(id);
+    }
+  }
+
+  /** On a full disk the oldest output goes: of runs that have ended, and that nobody reads. What they came to stays. */
+  async #makeRoom(): Promise<void> {
+    if (this.#isMakingRoom) return;
+    this.#isMakingRoom = true;
+    let room = 0;
+    for (const [id, ended] of this.#ended) {
+      if (room >= ROOM_BYTES) break;
+      if (ended.bytes === 0 || this.#finishing.has(id)) continue;
+      room += ended.bytes;
+      this.#keptBytes -= ended.bytes;
+      ended.bytes = 0;
+      await rm(join(this.#runsDir, id), { recursive: true, force: true }).catch(() => {});
+    }
+    this.#isMakingRoom = false;
+    this.storeEnds();
   }
 
   #remember(ended: EndedRun): void {
@@ -373,8 +411,14 @@ export class Keeper {
     return this.#live.get(runId)?.state ?? this.#ended.get(runId)?.state;
   }
 
+  /** Waits for a run whose process is just starting: it is as good as there. */
+  async started(...runIds: readonly string[]): Promise<void> {
+    await Promise.allSettled(runIds.map((id) => this.#starting.get(id)));
+  }
+
   /** The states of these runs, or of all that are under way. Unknown ones are left out. */
-  states(runIds: readonly string[] | null): RunState[] {
+  async states(runIds: readonly string[] | null): Promise<RunState[]> {
+    await this.started(...(runIds ?? this.#starting.keys()));
     if (runIds === null) return [...this.#live.values()].map(({ state }) => state);
     return runIds.flatMap((id) => this.state(id) ?? []);
   }
@@ -413,7 +457,7 @@ export class Keeper {
 
   #journalsOf(ended: EndedRun): Record<StreamName, OutputJournal> {
     const folder = join(this.#runsDir, ended.state.run_id);
-    const stored = ended.held ?? (ended.place && this.#index.read(ended.place));
+    const stored = this.#unstored.get(ended.state.run_id) ?? (ended.place && this.#index.read(ended.place));
     const none: StoredOutput = { size: 0, files: [] };
     const of = (name: StreamName, output: StoredOutput = none) =>
       OutputJournal.of(folder, name, {
@@ -425,6 +469,7 @@ export class Keeper {
 
   /** Ends a run's processes and returns its state, with a receipt. One that is over stays as it is. */
   async cancel(runId: string, reason: string): Promise<RunState> {
+    await this.started(runId);
     const live = this.#live.get(runId);
     if (!live) {
       const state = this.state(runId);
@@ -479,34 +524,35 @@ export class Keeper {
   /** Ends every run of a sandbox, and what escaped from one; forgets its processes that wait. */
   async endSandbox(id: string): Promise<void> {
     const sandbox = this.#sandboxes.get(id);
-    if (sandbox) {
-      sandbox.ended = true;
-      sandbox.shells.end();
-      sandbox.nodes.end();
-    }
-    const runs = [...this.#live.values()].filter(({ state }) => state.sandbox_id === id);
-    await Promise.all(runs.map(({ state }) => this.cancel(state.run_id, "session_closed")));
+    await this.#endRuns(sandbox ? [sandbox] : [], "session_closed");
     await endTree({ mark: `${SANDBOX_MARK}=${id}` }, this.limits.killGraceMs);
     this.#sandboxes.delete(id);
   }
 
   /** Ends every run, and everything that waits. */
   async endAll(): Promise<void> {
-    for (const { shells, nodes } of this.#sandboxes.values()) {
-      shells.end();
-      nodes.end();
-    }
+    await this.#endRuns([...this.#sandboxes.values()], "relay_stopped");
     this.#sandboxes.clear();
-    const runs = [...this.#live.values()];
-    await Promise.all(runs.map(({ state }) => this.cancel(state.run_id, "relay_stopped")));
+  }
+
+  /** Nothing begins in these sandboxes any more; what is under way, or just beginning, is ended. */
+  async #endRuns(sandboxes: readonly KnownSandbox[], why: "session_closed" | "relay_stopped"): Promise<void> {
+    for (const sandbox of sandboxes) {
+      sandbox.ended = why;
+      sandbox.shells.end();
+      sandbox.nodes.end();
+    }
+    await this.started(...this.#starting.keys());
+    const ids = new Set(sandboxes.map(({ id }) => id));
+    const runs = [...this.#live.values()].filter(({ state }) => ids.has(state.sandbox_id));
+    await Promise.all(runs.map(({ state }) => this.cancel(state.run_id, why)));
   }
 
   /** Waits until everything is written. */
   async close(): Promise<void> {
     clearTimeout(this.#escapes);
-    await Promise.all(
-      [...this.#finishing.values()].flatMap(({ journals }) => STREAMS.map((name) => journals[name].close())),
-    );
+    await Promise.allSettled(this.#storing);
+    this.storeEnds();
     await this.#options.launcher?.end();
     await this.#options.cgroups?.close();
     this.#index.close();
@@ -524,13 +570,17 @@ export class Keeper {
       const old = (ended.state.ended_at ?? 0) < before;
       if (!old && this.#ended.size <= KEEP_RUNS && this.#keptBytes <= KEEP_BYTES) break;
       this.#ended.delete(id);
+      this.#unstored.delete(id);
       this.#keptBytes -= ended.bytes;
       this.#index.forget(id);
       if (ended.bytes > 0) void rm(join(this.#runsDir, id), { recursive: true, force: true }).catch(() => {});
     }
     if (!this.#index.wantsRewrite) return;
     const kept = [
-      ...[...this.#ended.values()].map(({ state, place }) => ({ id: state.run_id, ...(place && { place }) })),
+      ...[...this.#ended.values()].map(({ state, place }) => ({
+        id: state.run_id,
+        ...(place ? { place } : { begun: state }),
+      })),
       ...[...this.#live.values()].map(({ state }) => ({ id: state.run_id, begun: state })),
     ];
     this.#index.rewrite(kept, (id, place) => {

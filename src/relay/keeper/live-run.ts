@@ -16,6 +16,8 @@ export interface LiveRunOptions {
   /** How long a foreground run goes on when nobody follows it. */
   graceMs: number;
   onEnd(run: LiveRun, end: RunEnd): void;
+  /** The disk does not take its output. */
+  onRefused(): void;
 }
 
 /** A run under way: its output goes into the journal, and from there to whoever follows. */
@@ -54,6 +56,7 @@ export class LiveRun {
       this.pump();
       this.pace();
     };
+    journal.onRefused = () => this.#options.onRefused();
     pipe.on("data", (chunk: Buffer) => {
       journal.append(chunk);
       this.state[bytes] = journal.size;
@@ -66,6 +69,11 @@ export class LiveRun {
   /** Tells the followers that there may be more for them. */
   pump(): void {
     for (const follower of this.followers) follower.pump();
+  }
+
+  /** Whether the disk did not take its output the last time. */
+  get isRefused(): boolean {
+    return STREAMS.some((name) => this.journals[name].isRefused);
   }
 
   /** Lets the process go on where nothing holds it up any more. */

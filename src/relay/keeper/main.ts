@@ -30,13 +30,7 @@ for (const signal of ["SIGHUP", "SIGINT", "SIGPIPE"] as const) process.on(signal
 
 await makePrivateFolder(join(stateDir, "runs"));
 await makePrivateFolder(dirname(socketPath));
-const lock = await lockUnlessServed();
-if (!lock) {
-  // Another relay was quicker: its keeper is the one.
-  process.stdout.write("ready\n");
-  process.exit(0);
-}
-const held = lock;
+const lock = await ownLock();
 await rm(socketPath, { force: true });
 await rm(join(stateDir, "scratch"), { recursive: true, force: true });
 await makePrivateFolder(join(stateDir, "scratch"));
@@ -63,18 +57,25 @@ process.on("uncaughtException", (error) => log("something unexpected went wrong"
 
 let idleSince = performance.now();
 const timer = setInterval(() => {
+  keeper.storeEnds();
   if (!keeper.isIdle) idleSince = performance.now();
   const idleMs = performance.now() - idleSince;
   if (idleMs > (server.hasLinks ? IDLE_MS : ALONE_MS)) void stop();
 }, LOOK_MS);
 const pruning = setInterval(() => keeper.prune(), 600_000);
 
-/** The lock, or undefined when another keeper has it and serves: one that ends, and one that begins, has it and does not. */
-async function lockUnlessServed(): Promise<Lock | undefined> {
+/**
+ * The lock. Ends this process when another keeper has it and serves: another relay was quicker, and that keeper is the one.
+ * One that ends, and one that begins, has it and does not serve.
+ */
+async function ownLock(): Promise<Lock> {
   for (const began = performance.now(); ; await setTimeout(LOCK_LOOK_MS)) {
     const taken = await takeLock(join(stateDir, "keeper.lock"), socketPath);
     if (isLock(taken)) return taken;
-    if (await isServed()) return undefined;
+    if (await isServed()) {
+      process.stdout.write("ready\n");
+      process.exit(0);
+    }
     if (performance.now() - began < LOCK_WAIT_MS) continue;
     log("another keeper has the lock, and does not answer: end that process", { ...taken });
     process.exit(1);
@@ -101,7 +102,7 @@ async function stop(): Promise<void> {
   await server.close();
   await keeper.close();
   await rm(socketPath, { force: true });
-  await held.release();
+  await lock.release();
   process.exit(0);
 }
 

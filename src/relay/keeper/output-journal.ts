@@ -39,6 +39,8 @@ export class OutputJournal {
   size = 0;
   /** Wakes whoever waits for room, after output was written or dropped. */
   onRoom: () => void = () => {};
+  /** Told when the disk took nothing, or not all. */
+  onRefused: () => void = () => {};
   readonly #folder: string;
   readonly #name: string;
   readonly #segments: Segment[] = [];
@@ -142,10 +144,15 @@ export class OutputJournal {
     return this.read(Math.max(offset, segment.start + segment.length));
   }
 
-  /** Writes what waits. Failures are kept for the next try: the output stays in memory as far as there is room. */
+  /** Writes what waits. After a failure it is tried again in time: the output stays in memory as far as there is room. */
   flush(): Promise<void> {
-    if (this.#written === this.size || performance.now() - this.#failedAt < RETRY_MS)
+    if (this.#written === this.size) return this.#flushing ?? Promise.resolve();
+    const refusedMs = performance.now() - this.#failedAt;
+    if (refusedMs < RETRY_MS) {
+      // Nothing may come any more that would ask again: a process that waits for the disk prints nothing.
+      this.#timer ??= setTimeout(() => this.#onTimer(), Math.ceil(RETRY_MS - refusedMs));
       return this.#flushing ?? Promise.resolve();
+    }
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#flushing ??= this.#write().finally(() => {
@@ -174,8 +181,10 @@ export class OutputJournal {
       }
     } catch {
       this.#failedAt = performance.now();
-      this.#timer ??= setTimeout(() => this.#onTimer(), RETRY_MS);
       await this.#closeFile();
+      // Sets the time of the next try.
+      void this.flush();
+      this.onRefused();
     }
   }
 

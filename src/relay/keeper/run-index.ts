@@ -47,6 +47,8 @@ export class RunIndex {
   readonly #path: string;
   #fd: number;
   #size: number;
+  /** Whether the last line is half a line: the disk took no more, or its writer was killed. */
+  #isTorn = false;
   #rewriteAt: number;
 
   private constructor(path: string, fd: number) {
@@ -103,7 +105,7 @@ export class RunIndex {
     return this.#size > this.#rewriteAt;
   }
 
-  /** Writes the index anew with these lines alone. */
+  /** Writes the index anew with these lines alone; of an end that no disk took, that it has begun. */
   rewrite(
     kept: Iterable<{ id: string; begun?: RunState; place?: Place }>,
     moved: (id: string, place: Place) => void,
@@ -127,6 +129,7 @@ export class RunIndex {
       closeSync(this.#fd);
       this.#fd = fd;
       this.#size = at;
+      this.#isTorn = false;
       for (const [id, place] of places) moved(id, place);
     } catch {
       // The old one is as good; it is only longer.
@@ -139,18 +142,20 @@ export class RunIndex {
   }
 
   #append(line: Line): Place {
-    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
-    const at = this.#size;
+    // A line that was begun is ended first, so that this one stands alone and that one is left out.
+    const start = this.#isTorn ? 1 : 0;
+    const bytes = Buffer.from(`${start ? "\n" : ""}${JSON.stringify(line)}\n`);
+    const at = this.#size + start;
     const written = writeSync(this.#fd, bytes);
     this.#size += written;
-    if (written === bytes.length) return { at, length: bytes.length };
-    // Half a line: end it, so that the next one stands alone and this one is left out.
-    this.#size += writeSync(this.#fd, "\n");
+    this.#isTorn = written < bytes.length;
+    if (written === bytes.length) return { at, length: bytes.length - start };
     throw Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
   }
 
   *#lines(): Generator<{ line: Line; place: Place }> {
     const all = readFileSync(this.#path);
+    this.#isTorn = all.length > 0 && all.at(-1) !== 0x0a;
     for (let at = 0; at < all.length; ) {
       const newline = all.indexOf(0x0a, at);
       // The last line of a process that was killed while it wrote.
