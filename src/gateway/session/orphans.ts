@@ -2,6 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { newId } from "../../protocol/ids.js";
 import type { ProviderName } from "../../protocol/providers.js";
 import type { Logger } from "../../util/logger.js";
+import type { CloudProviders } from "../compute/cloud-providers.js";
+import type { Computes } from "../compute/computes.js";
 import {
   type ProviderAdapter,
   type ProviderEnv,
@@ -15,11 +17,15 @@ import type { Database, OrphanRow } from "../store/schema.js";
 const CREATE_WAIT_MS = 60_000;
 /** How long finding and ending what a create left may take. */
 const CLEAN_TIMEOUT_MS = 15_000;
-/** An orphan that could not be ended for so long is given up: its own deadline has ended it. */
+/** An orphan on a compute that its account does not have any more is given up after so long. */
 const GIVE_UP_MS = 24 * 3_600_000;
+/** How many are ended at once. */
+const PAGE = 20;
 
 export interface OrphansDeps {
   db: Database;
+  computes: Computes;
+  clouds: CloudProviders;
   providers: ProviderRegistry;
   logger: Logger;
   now: () => number;
@@ -41,6 +47,7 @@ export class Orphans {
   readonly #deps: OrphansDeps;
   /** By the id of their row: sweeps leave them alone. */
   readonly #ending = new Map<string, { sessionId: string; ending: Promise<void> }>();
+  #sweeping: Promise<void> | undefined;
 
   constructor(deps: OrphansDeps) {
     this.#deps = deps;
@@ -128,24 +135,48 @@ export class Orphans {
       .execute();
   }
 
-  /** Tries to end each one that is kept in mind. */
-  async sweep(): Promise<void> {
-    const rows = await this.#deps.db
-      .selectFrom("orphans")
-      .selectAll()
-      .orderBy("found_at")
-      .limit(200)
-      .execute();
-    for (const row of rows) {
-      if (this.#ending.has(row.id)) continue;
-      try {
-        await this.#endOne(row);
-      } catch (error) {
-        if (this.#deps.now() - row.found_at < GIVE_UP_MS) continue;
-        this.#deps.logger.warn({ err: error, orphan_id: row.id }, "an orphan was given up after a day");
-      }
-      await this.#forget(row);
+  /** Tries to end each one that is kept in mind. Sweeps never overlap: who asks while one goes on waits for its end. */
+  sweep(): Promise<void> {
+    this.#sweeping ??= this.#sweep().finally(() => {
+      this.#sweeping = undefined;
+    });
+    return this.#sweeping;
+  }
+
+  async #sweep(): Promise<void> {
+    for (let after = "", more = true; more; ) {
+      const rows = await this.#deps.db
+        .selectFrom("orphans")
+        .selectAll()
+        .where("id", ">", after)
+        .orderBy("id")
+        .limit(PAGE)
+        .execute();
+      await Promise.all(rows.map((row) => this.#tryAgain(row)));
+      after = rows.at(-1)?.id ?? "";
+      more = rows.length === PAGE;
     }
+  }
+
+  async #tryAgain(row: OrphanRow): Promise<void> {
+    if (this.#ending.has(row.id)) return;
+    try {
+      await this.#endOne(row);
+    } catch (error) {
+      if (this.#deps.now() - row.found_at < GIVE_UP_MS || (await this.#hasWayTo(row))) return;
+      this.#deps.logger.warn(
+        { err: error, orphan_id: row.id, compute_id: row.compute_id },
+        "an orphan was given up: its account has that compute no longer",
+      );
+    }
+    await this.#forget(row);
+  }
+
+  /** Whether the account still has the machine or the provider that an orphan is on. */
+  async #hasWayTo({ account_id, compute_id }: OrphanRow): Promise<boolean> {
+    const { computes, clouds } = this.#deps;
+    const all = [...(await computes.list(account_id)), ...(await clouds.computes(account_id))];
+    return all.some((one) => one.compute_id === compute_id);
   }
 
   /** Ends what an orphan's row says. Fails when it cannot be shown to be gone. */
