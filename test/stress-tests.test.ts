@@ -102,6 +102,16 @@ describe("a live stress test", () => {
     expect(own.estimates.exec.n).toBeGreaterThan(0);
   });
 
+  test("two at once are begun, and no more, however many are asked for together", async () => {
+    const order = { mode: "live", providers: ["p69"], sample_size: 20 };
+    const answers = await Promise.all(
+      Array.from({ length: 6 }, () => ask("POST", "/v2/stress-tests", order)),
+    );
+    const begun = answers.filter(({ status }) => status === 202);
+    expect(answers.map(({ status }) => status).sort()).toEqual([202, 202, 429, 429, 429, 429]);
+    await Promise.all(begun.map(({ body }) => ask("DELETE", `/v2/stress-tests/${body.stress_test_id}`)));
+  });
+
   // Several times: a create can be cancelled in any of its moments.
   test.each([1, 2, 3, 4, 5])("ends when it is cancelled, and leaves nothing (%i)", async () => {
     const sandboxes = () => readdir(join(cerver.folder, "state-test-host", "sandboxes"));
