@@ -18,8 +18,9 @@ test("what a gateway was killed in the middle of making is gone when the next on
       const answer = await own.call("POST", `/v2/sessions/${id}/run`, { code: "pwd" });
       return ((await answer.json()) as { result: { stdout: string } }).result.stdout.trim();
     };
-    const [kept, unfinished] = [await own.session(), await own.session()];
+    const [kept, unfinished, closing] = [await own.session(), await own.session(), await own.session()];
     const [keptFolder, lostFolder] = [await folderOf(kept), await folderOf(unfinished)];
+    const closingFolder = await folderOf(closing);
     const { port } = own.gateway;
     await own.gateway.stop();
 
@@ -32,6 +33,13 @@ test("what a gateway was killed in the middle of making is gone when the next on
       .set({ sandbox_id: null })
       .where("session_id", "=", unfinished)
       .execute();
+    // And as it is after a kill between the end of a session and that of its sandbox.
+    const endedAt = Date.now();
+    await db
+      .updateTable("sessions")
+      .set({ status: "ended", ended_at: endedAt })
+      .where("id", "=", closing)
+      .execute();
     await db.destroy();
     expect(existsSync(lostFolder)).toBe(true);
 
@@ -41,6 +49,9 @@ test("what a gateway was killed in the middle of making is gone when the next on
     });
     try {
       await expect.poll(() => existsSync(lostFolder), { timeout: 15_000 }).toBe(false);
+      await expect.poll(() => existsSync(closingFolder), { timeout: 15_000 }).toBe(false);
+      const cost = await (await own.call("GET", `/v2/sessions/${closing}/cost`)).json();
+      expect(cost).toMatchObject({ uses: [{ ended_at: new Date(endedAt).toISOString() }] });
       const orphans = async () =>
         ((await (await own.call("GET", "/v2/account/orphans")).json()) as { orphans: unknown[] }).orphans;
       await expect.poll(orphans, { timeout: 5_000 }).toEqual([]);

@@ -104,10 +104,12 @@ export class Costs {
   }
 
   /**
-   * Ends what a session still uses: all of it, or only one sandbox, or all but one. Its cost is on the session's row then.
+   * Ends what a session still uses: all of it, or only one sandbox, or all but one; now, or at a time that has been. Its
+   * cost is on the session's row then.
    */
-  async ended(sessionId: string, which: { only?: string; except?: string } = {}): Promise<void> {
-    const { db, now, costOf } = this.#deps;
+  async ended(sessionId: string, which: { only?: string; except?: string; at?: number } = {}): Promise<void> {
+    const { db, costOf } = this.#deps;
+    const at = which.at ?? this.#deps.now();
     await db.transaction().execute(async (tx) => {
       const open = await tx
         .selectFrom("compute_uses")
@@ -118,10 +120,10 @@ export class Costs {
       for (const use of open) {
         if (which.only !== undefined && use.sandbox_id !== which.only) continue;
         if (which.except !== undefined && use.sandbox_id === which.except) continue;
-        const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
+        const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, at));
         const ended = await tx
           .updateTable("compute_uses")
-          .set({ ended_at: now(), cost_usd: cost })
+          .set({ ended_at: at, cost_usd: cost })
           .where("id", "=", use.id)
           .where("ended_at", "is", null)
           .returning("id")
@@ -138,12 +140,18 @@ export class Costs {
     });
   }
 
-  /** Uses whose sandbox no session has, of what an earlier process was in the middle of: their sandboxes are orphans. */
+  /** Uses whose sandbox no open session has, of what an earlier process was in the middle of: their sandboxes are orphans. */
   async endAbandoned(orphans: Orphans): Promise<void> {
     const { db, costOf, now } = this.#deps;
     const uses = await db
       .selectFrom("compute_uses")
       .selectAll()
+      .select(({ selectFrom }) =>
+        selectFrom("sessions")
+          .select("sessions.ended_at")
+          .whereRef("sessions.id", "=", "compute_uses.session_id")
+          .as("session_ended_at"),
+      )
       .where("ended_at", "is", null)
       .where(({ not, exists, selectFrom }) =>
         not(
@@ -151,7 +159,8 @@ export class Costs {
             selectFrom("sessions")
               .select("id")
               .whereRef("sessions.id", "=", "compute_uses.session_id")
-              .whereRef("sessions.sandbox_id", "=", "compute_uses.sandbox_id"),
+              .whereRef("sessions.sandbox_id", "=", "compute_uses.sandbox_id")
+              .where("sessions.ended_at", "is", null),
           ),
         ),
       )
@@ -165,6 +174,10 @@ export class Costs {
         sandboxId: use.sandbox_id ?? orphans.named(use.provider, proposedSandbox(use.id)),
         why: "the gateway was stopped while it was made",
       });
+      if (use.session_ended_at !== null) {
+        await this.ended(use.session_id, { at: use.session_ended_at });
+        continue;
+      }
       const cost_usd = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
       await db
         .updateTable("compute_uses")

@@ -15,6 +15,7 @@ import {
   type CreatedSession,
   type CreateSessionRequest,
   canonicalStatus,
+  knownCreateFields,
   type Labels,
   type ListSessionsQuery,
   type Metadata,
@@ -172,7 +173,7 @@ export class Sessions {
   ): Promise<CreatedSession> {
     const createdAt = this.#deps.now();
     const id = newId("sess", createdAt);
-    const { metadata = {}, labels = {}, ...kept } = request;
+    const { metadata = {}, labels = {}, ...kept } = knownCreateFields(request);
     const made: Provisioned | undefined = wantsNoCompute(request)
       ? undefined
       : await this.provisioning.provision({ accountId, sessionId: id, request, metadata, signal });
@@ -224,8 +225,8 @@ export class Sessions {
       return toCreated(session, this.#metrics(session), warningsFor(request));
     } catch (error) {
       if (made) {
-        await this.costs.ended(id);
         await this.sandboxes.end({ ...row, compute_id: made.computeId, sandbox_id: made.sandboxId });
+        await this.costs.ended(id);
       }
       throw error;
     }
@@ -438,16 +439,19 @@ export class Sessions {
     if (session.ended_at !== null) return;
     const now = this.#deps.now();
     this.#forget(session.id);
-    await this.#deps.db
+    const ended = await this.#deps.db
       .updateTable("sessions")
       .set({ status: "ended", end_reason: reason, ended_at: now, updated_at: now })
       .where("id", "=", session.id)
       .where("ended_at", "is", null)
-      .execute();
-    this.#changed(session, "ended");
-    this.runs.closeAll(session.id);
-    await this.costs.ended(session.id);
-    await this.sandboxes.end(session);
+      .returningAll()
+      .executeTakeFirst();
+    if (!ended) return;
+    this.#changed(ended, "ended");
+    this.runs.closeAll(ended.id);
+    // The sandbox first: its use is how the next gateway finds it when this one is killed in between.
+    await this.sandboxes.end(ended);
+    await this.costs.ended(ended.id, { at: now });
   }
 
   /** Removes a session and its transcript for good. */

@@ -85,9 +85,9 @@ export async function takeSample(deps: StressSampleDeps, order: SampleOrder): Pr
   const sandboxes: Sampled["sandboxes"] = [];
   if (made) {
     sample = { ...sample, cost_usd: deps.costs.priceOf(provider, since(began) / 1000) };
-    await deps.costs.ended(sessionId);
     const place = placeOf(accountId, sessionId, made);
     await deps.sandboxes.end(place);
+    await deps.costs.ended(sessionId);
     sandboxes.push({ id: made.sandboxId, gone: await isGone(deps, place).catch(() => false) });
   }
   for (const { sandbox_id, provider: where } of await deps.orphans.leftOf(sessionId))
