@@ -187,6 +187,20 @@ export class Costs {
     }
   }
 
+  /** Fails with `spend_limit` where an account's limits would have to count something that no use is kept of. */
+  async refuseUncounted(accountId: string, provider: string): Promise<void> {
+    const { max_sessions, spend_per_month_usd } = await this.limits(accountId);
+    const isFree = this.priceOf(provider, 3_600) === 0;
+    if (max_sessions === null && (spend_per_month_usd === null || isFree)) return;
+    throw new CerverError(
+      "spend_limit",
+      "This account has limits, which a sandbox without a session passes by.",
+      {
+        hint: "Create a session, which is counted: POST /v2/sessions. Or lift the limits: PUT /v2/account/limits.",
+      },
+    );
+  }
+
   /** What a provider charges for so many seconds. */
   priceOf(provider: string, seconds: number): number {
     return this.#deps.costOf(provider, seconds);
