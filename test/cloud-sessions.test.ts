@@ -144,7 +144,7 @@ describe("a session on a cloud provider", () => {
     const pending = fetch(`${cerver.gateway.url}/v2/sessions/${body.session_id}/run`, {
       method: "POST",
       headers: { authorization: `Bearer ${cerver.token}`, "content-type": "application/json" },
-      body: JSON.stringify({ code: "echo began > began; sleep 60; echo late > late" }),
+      body: JSON.stringify({ code: "echo began > began; sleep 60.0417; echo late > late" }),
       signal: leave.signal,
     }).catch(() => {});
     await expect
@@ -154,7 +154,8 @@ describe("a session on a cloud provider", () => {
     await pending;
     await expect
       .poll(
-        async () => (await run(body.session_id, "pgrep -f 'sleep [6]0' | wc -l")).body.result.stdout.trim(),
+        async () =>
+          (await run(body.session_id, "pgrep -f 'sleep [6]0.0417' | wc -l")).body.result.stdout.trim(),
         {
           timeout: 10_000,
         },
@@ -317,6 +318,22 @@ describe("moving and resting", () => {
     });
     expect(e2b.sandboxes).toEqual([]);
     expect((await run(body.session_id, "echo here")).body.result.stdout).toBe("here\n");
+  });
+
+  test("a move within the vendor whose create is lost takes nothing of the session along", async () => {
+    const { body } = await ask("POST", "/v2/sessions", { target_compute_id: "provider_e2b" });
+    await run(body.session_id, "echo kept > file");
+    e2b.failNextCreate({ loseAnswer: true });
+    const moved = await ask("POST", `/v2/sessions/${body.session_id}/compute`, {
+      compute: { provider: "e2b" },
+    });
+    expect(moved.status).toBeGreaterThanOrEqual(500);
+    await expect
+      .poll(async () => (await ask("GET", "/v2/account/orphans")).body.orphans, { timeout: 10_000 })
+      .toEqual([]);
+    expect(e2b.sandboxes).toEqual([body.sandbox_id]);
+    expect((await run(body.session_id, "cat file")).body.result.stdout).toBe("kept\n");
+    await ask("DELETE", `/v2/sessions/${body.session_id}`);
   });
 
   test("a disabled provider is gone at once", async () => {

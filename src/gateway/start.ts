@@ -107,7 +107,13 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       credentials,
       rehearsals: rehearsals.map(({ profile }) => profile),
     });
-    const sandboxes = new Sandboxes({ db, providers, computes, clouds });
+    const sandboxes = new Sandboxes({
+      db,
+      providers,
+      computes,
+      clouds,
+      refuseUncounted: (accountId, provider) => sessions.costs.refuseUncounted(accountId, provider),
+    });
     let publicUrl = config.publicUrl ?? "";
     const sessions = new Sessions({
       db,

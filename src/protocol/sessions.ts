@@ -120,6 +120,11 @@ export function unknownCreateFields(request: CreateSessionRequest): string[] {
   return Object.keys(request).filter((field) => !(field in createFields));
 }
 
+/** A create request without the top-level fields that this gateway does not know: they may hold anything, secrets too. */
+export function knownCreateFields(request: CreateSessionRequest): CreateSessionRequest {
+  return Object.fromEntries(Object.entries(request).filter(([field]) => field in createFields));
+}
+
 /** The report inside the 409 of a create that found no compute (contract section 1.6). */
 export const RecommendationReport = Routing.extend({
   candidates: z.array(

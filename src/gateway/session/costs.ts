@@ -25,10 +25,11 @@ export interface NewUse {
   reservedUsd: number;
 }
 
-/** By the ids of uses. */
+/** By the ids of uses; now, or at a time that has been. */
 interface WhichUses {
   only?: string;
   except?: string | undefined;
+  at?: number;
 }
 
 /** The id that the sandbox of a use gets where the compute lets us choose it: known before anything is made. */
@@ -112,7 +113,8 @@ export class Costs {
 
   /** {@link ended}, with what else is written in a transaction. */
   async endedWithin(tx: Database, sessionId: string, which: WhichUses): Promise<void> {
-    const { now, costOf } = this.#deps;
+    const { costOf } = this.#deps;
+    const at = which.at ?? this.#deps.now();
     const open = await tx
       .selectFrom("compute_uses")
       .selectAll()
@@ -122,10 +124,10 @@ export class Costs {
     for (const use of open) {
       if (which.only !== undefined && use.id !== which.only) continue;
       if (use.id === which.except) continue;
-      const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
+      const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, at));
       const ended = await tx
         .updateTable("compute_uses")
-        .set({ ended_at: now(), cost_usd: cost })
+        .set({ ended_at: at, cost_usd: cost })
         .where("id", "=", use.id)
         .where("ended_at", "is", null)
         .returning("id")
@@ -141,12 +143,18 @@ export class Costs {
       await tx.updateTable("sessions").set({ cost_since: null }).where("id", "=", sessionId).execute();
   }
 
-  /** Uses whose sandbox no session has, of what an earlier process was in the middle of: their sandboxes are orphans. */
+  /** Uses whose sandbox no open session has, of what an earlier process was in the middle of: their sandboxes are orphans. */
   async endAbandoned(orphans: Orphans): Promise<void> {
     const { db, costOf, now } = this.#deps;
     const uses = await db
       .selectFrom("compute_uses")
       .selectAll()
+      .select(({ selectFrom }) =>
+        selectFrom("sessions")
+          .select("sessions.ended_at")
+          .whereRef("sessions.id", "=", "compute_uses.session_id")
+          .as("session_ended_at"),
+      )
       .where("ended_at", "is", null)
       .where(({ not, exists, selectFrom }) =>
         not(
@@ -154,7 +162,8 @@ export class Costs {
             selectFrom("sessions")
               .select("id")
               .whereRef("sessions.id", "=", "compute_uses.session_id")
-              .whereRef("sessions.sandbox_id", "=", "compute_uses.sandbox_id"),
+              .whereRef("sessions.sandbox_id", "=", "compute_uses.sandbox_id")
+              .where("sessions.ended_at", "is", null),
           ),
         ),
       )
@@ -168,6 +177,10 @@ export class Costs {
         sandboxId: use.sandbox_id ?? orphans.named(use.provider, proposedSandbox(use.id)),
         why: "the gateway was stopped while it was made",
       });
+      if (use.session_ended_at !== null) {
+        await this.ended(use.session_id, { at: use.session_ended_at });
+        continue;
+      }
       const cost_usd = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
       await db
         .updateTable("compute_uses")
@@ -175,6 +188,20 @@ export class Costs {
         .where("id", "=", use.id)
         .execute();
     }
+  }
+
+  /** Fails with `spend_limit` where an account's limits would have to count something that no use is kept of. */
+  async refuseUncounted(accountId: string, provider: string): Promise<void> {
+    const { max_sessions, spend_per_month_usd } = await this.limits(accountId);
+    const isFree = this.priceOf(provider, 3_600) === 0;
+    if (max_sessions === null && (spend_per_month_usd === null || isFree)) return;
+    throw new CerverError(
+      "spend_limit",
+      "This account has limits, which a sandbox without a session passes by.",
+      {
+        hint: "Create a session, which is counted: POST /v2/sessions. Or lift the limits: PUT /v2/account/limits.",
+      },
+    );
   }
 
   /** What a provider charges for so many seconds. */

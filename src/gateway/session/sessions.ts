@@ -15,6 +15,7 @@ import {
   type CreatedSession,
   type CreateSessionRequest,
   canonicalStatus,
+  knownCreateFields,
   type Labels,
   type ListSessionsQuery,
   type Metadata,
@@ -173,7 +174,7 @@ export class Sessions {
   ): Promise<CreatedSession> {
     const createdAt = this.#deps.now();
     const id = newId("sess", createdAt);
-    const { metadata = {}, labels = {}, ...kept } = request;
+    const { metadata = {}, labels = {}, ...kept } = knownCreateFields(request);
     const made: Provisioned | undefined = wantsNoCompute(request)
       ? undefined
       : await this.provisioning.provision({ accountId, sessionId: id, request, metadata, signal });
@@ -225,8 +226,8 @@ export class Sessions {
       return toCreated(session, this.#metrics(session), warningsFor(request));
     } catch (error) {
       if (made) {
-        await this.costs.ended(id);
         await this.sandboxes.end({ ...row, compute_id: made.computeId, sandbox_id: made.sandboxId });
+        await this.costs.ended(id);
       }
       throw error;
     }
@@ -439,11 +440,12 @@ export class Sessions {
       .returningAll()
       .executeTakeFirst();
     if (!ended) return this.#forget(session.id);
-    this.#changed(session, "ended");
-    this.runs.closeAll(session.id);
-    await this.costs.ended(session.id);
-    // Its row says where it was in the end: it may have moved since it was loaded.
+    this.#changed(ended, "ended");
+    this.runs.closeAll(ended.id);
+    // Its row says where it was in the end: it may have moved since it was loaded. The sandbox first: its use is how the
+    // next gateway finds it when this one is killed in between.
     await this.sandboxes.end(ended);
+    await this.costs.ended(ended.id, { at: now });
   }
 
   /** Removes a session and its transcript for good. */
