@@ -43,7 +43,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
     /^zod$/,
     /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
-  [/^node:child_process$/, /^relay\/(?:host|daemon)\//],
+  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-backend\.ts$/],
 ];
 
 interface Import {

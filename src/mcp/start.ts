@@ -2,7 +2,7 @@ import { StdioServerTransport, serveStdio } from "@modelcontextprotocol/server/s
 import { GatewayClient } from "../client/gateway-client.js";
 import type { GatewayChoice } from "../login/gateway-choice.js";
 import { CerverError } from "../protocol/errors.js";
-import { openSecretBackend } from "../secrets/secret-backend.js";
+import { openSecrets } from "../secrets/secrets.js";
 import type { Env } from "../util/paths.js";
 import { VERSION } from "../util/version.js";
 import { createMcpServer } from "./server.js";
@@ -22,7 +22,7 @@ export async function startMcp({ choose, env, process }: McpConfig): Promise<voi
       client ??= await connect(choose);
       return client;
     },
-    secrets: () => openSecretBackend(env),
+    secrets: () => openSecrets(env),
     version: VERSION,
   };
   const server = serveStdio(() => createMcpServer(deps), {
