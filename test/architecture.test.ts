@@ -43,6 +43,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
     /^zod$/,
     /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
+  [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
   [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-backend\.ts$/],
 ];
 

@@ -43,7 +43,7 @@ test.each(["secret://vaultx/KEY", "op://ci/stripe/key", "secret://constructor/KE
   async (text) => {
     await expect(openSecrets({}).fetch(text)).rejects.toMatchObject({
       code: "unsupported",
-      hint: "Use one of: env, exec.",
+      hint: "Use one of: env, aws, exec.",
     });
   },
 );

@@ -11,6 +11,7 @@ const MAX_REFERENCE_LENGTH = 1024;
 /** Each is loaded when a secret is asked of it. */
 const BACKENDS: Record<string, (env: Env) => Promise<SecretBackend>> = {
   env: async (env) => (await import("./env-backend.js")).envBackend(env),
+  aws: async () => (await import("./aws-backend.js")).awsBackend(),
   exec: async (env) => (await import("./exec-backend.js")).execBackend(env),
 };
 
