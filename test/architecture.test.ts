@@ -41,7 +41,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^open$/, /^login\/open-browser\.ts/],
   [
     /^zod$/,
-    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//,
+    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
   [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
   [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-backend\.ts$/],
@@ -103,7 +103,7 @@ describe("the import table", () => {
     );
     const mapped = tableOf("The map").map(([folder]) => folder.replace(/^`src\/(.+)`$/, "$1"));
     // What these are made of is no business of others.
-    const own = ["cli/commands", "mcp/tools"];
+    const own = ["cli/commands", "mcp/tools", "mcp/resources", "mcp/prompts"];
     expect([...folders].filter((folder) => !own.includes(folder)).sort()).toEqual(mapped.sort());
   });
 

@@ -2,7 +2,7 @@ import { StdioServerTransport, serveStdio } from "@modelcontextprotocol/server/s
 import { GatewayClient } from "../client/gateway-client.js";
 import type { GatewayChoice } from "../login/gateway-choice.js";
 import { CerverError } from "../protocol/errors.js";
-import { openSecrets } from "../secrets/secrets.js";
+import { openSecrets, type Secrets } from "../secrets/secrets.js";
 import type { Env } from "../util/paths.js";
 import { VERSION } from "../util/version.js";
 import { createMcpServer } from "./server.js";
@@ -11,19 +11,23 @@ export interface McpConfig {
   /** Which gateway to read from. Asked at each call until there is a token, so that a login takes effect at once. */
   choose(): Promise<GatewayChoice>;
   env: Env;
-  process: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr" | "on">;
+  process: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr" | "on" | "cwd">;
 }
 
 /** Serves MCP on stdin and stdout until stdin ends. What is said to people goes to stderr. */
 export async function startMcp({ choose, env, process }: McpConfig): Promise<void> {
   let client: GatewayClient | undefined;
+  let secrets: Secrets | undefined;
   const deps = {
     client: async () => {
       client ??= await connect(choose);
       return client;
     },
-    secrets: () => openSecrets(env),
-    version: VERSION,
+    secrets: () => {
+      secrets ??= openSecrets(env);
+      return secrets;
+    },
+    cwd: process.cwd(),
   };
   const server = serveStdio(() => createMcpServer(deps), {
     transport: new StdioServerTransport(process.stdin, process.stdout),
