@@ -43,7 +43,8 @@ const HOMES: [library: RegExp, home: RegExp][] = [
     /^zod$/,
     /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
-  [/^node:child_process$/, /^relay\/(?:host|daemon)\//],
+  [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
+  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-backend\.ts$/],
 ];
 
 interface Import {

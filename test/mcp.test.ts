@@ -112,9 +112,7 @@ describe("cerver mcp", () => {
     const ran = await callTool(client, "cerver_run", { session_id: id, code: "seq 1 100000" });
     expect(ran.data).toMatchObject({ status: "succeeded", truncated: true, stdout_bytes: 588_895 });
     expect(ran.text.length).toBeLessThan(36_000);
-    expect(ran.data.stdout).toMatch(
-      /^1\n2\n3\n.*\[cerver: \d+ characters left out here\]\n.*\n100000\n$/s,
-    );
+    expect(ran.data.stdout).toMatch(/^1\n2\n3\n.*\[cerver: \d+ characters left out here\]\n.*\n100000\n$/s);
     const { contents } = await client.readResource({ uri: `cerver://run/${ran.data.run_id}/output` });
     expect((contents[0] as { text: string }).text.length).toBeGreaterThan(350_000);
   });

@@ -3,7 +3,7 @@ import { GatewayClient } from "../client/gateway-client.js";
 import type { GatewayChoice } from "../login/gateway-choice.js";
 import { CerverError } from "../protocol/errors.js";
 import type { Scope } from "../protocol/scopes.js";
-import { openSecretBackend } from "../secrets/secret-backend.js";
+import { openSecrets, type Secrets } from "../secrets/secrets.js";
 import type { Env } from "../util/paths.js";
 import { VERSION } from "../util/version.js";
 import type { RequestId } from "./handshake.js";
@@ -28,12 +28,16 @@ export async function startMcp({ choose, env, process, answered }: McpConfig): P
     connected ??= await connect(choose);
     return connected;
   };
+  let secrets: Secrets | undefined;
   let scopes: Promise<ReadonlySet<Scope> | undefined> | undefined;
   const serve = async () => {
     scopes ??= scopesOf(client);
     return createMcpServer({
       client,
-      secrets: () => openSecretBackend(env),
+      secrets: () => {
+        secrets ??= openSecrets(env);
+        return secrets;
+      },
       scopes: await scopes,
       cwd: process.cwd(),
     });
