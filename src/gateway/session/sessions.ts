@@ -11,6 +11,7 @@ import type {
   RoutingMode,
   SessionRouting,
 } from "../../protocol/routing.js";
+import type { SearchAnswer, SearchQuery } from "../../protocol/search.js";
 import {
   type CreatedSession,
   type CreateSessionRequest,
@@ -45,6 +46,7 @@ import { replay } from "./routing/replay.js";
 import { RoutingMemory } from "./routing/routing-memory.js";
 import { RunRecords } from "./runs/run-records.js";
 import { Runs } from "./runs/runs.js";
+import { search } from "./search.js";
 import { encodeCursor } from "./session-cursor.js";
 import { pageOfSessions } from "./session-list.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
@@ -328,6 +330,12 @@ export class Sessions {
       sessions: rows.map((row) => toSummary(row, this.#status(row))),
       ...(more && { next_cursor: encodeCursor(rows.at(-1)!) }),
     };
+  }
+
+  /** Entries of all of the account's sessions, the best and newest first, with what has ended a moment ago. */
+  async search(accountId: string, query: SearchQuery): Promise<SearchAnswer> {
+    await this.records.recorded();
+    return search(this.#deps.db, accountId, query);
   }
 
   /** The whole record, with the part of the transcript that the query asks for. */

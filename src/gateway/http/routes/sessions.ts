@@ -95,7 +95,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
       const { entries } = c.req.valid("json");
       if (entries.some(({ role }) => role === "user"))
         sessions.activity.note(session.id, "input", callerOf(c));
-      const { appended, total } = await sessions.transcripts.append(session, entries);
+      const { appended, total } = await sessions.transcripts.appendGiven(session, entries);
       await sessions.countInteractions(
         session,
         entries.filter(({ role, kind }) => role === "user" && kind === "text").length,
