@@ -6,7 +6,7 @@ export const DigestQuery = z
     max_tokens: z.coerce
       .number()
       .int()
-      .min(100)
+      .min(200)
       .max(20_000)
       .default(1_000)
       .describe("About four bytes each; what matters least is left out first."),

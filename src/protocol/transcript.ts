@@ -23,6 +23,7 @@ export const ExportQuery = z.object({
   format: TranscriptFormat.default("text").describe("`jsonl` has one entry as JSON on each line."),
   min_trust: EntrySource.optional().describe("Only entries of this source and of more trusted ones."),
 });
+export type ExportQuery = z.infer<typeof ExportQuery>;
 
 /** The longest text of one entry, in characters. Longer run output is cut, and the entry says so. */
 export const MAX_ENTRY_LENGTH = 1_000_000;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { SessionDigest } from "../../protocol/digest.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { SessionMetrics } from "../../protocol/metrics.js";
@@ -35,6 +36,7 @@ import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database } from "../store/schema.js";
 import { Activity } from "./activity.js";
 import { type CostOf, Costs } from "./costs.js";
+import { digest } from "./digest.js";
 import { Housekeeping } from "./housekeeping.js";
 import { IdempotencyKeys } from "./idempotency.js";
 import { Lifecycle } from "./lifecycle.js";
@@ -336,6 +338,11 @@ export class Sessions {
   async search(accountId: string, query: SearchQuery): Promise<SearchAnswer> {
     await this.records.recorded();
     return search(this.#deps.db, accountId, query);
+  }
+
+  /** What a session is about and where it stands, in so many tokens. */
+  digest(session: Session, maxTokens: number): Promise<SessionDigest> {
+    return digest(this.#deps.db, session, this.#status(session), maxTokens);
   }
 
   /** The whole record, with the part of the transcript that the query asks for. */
