@@ -33,6 +33,7 @@ import { portRoutes, previews } from "./routes/ports.js";
 import { providerRoutes } from "./routes/providers.js";
 import { routingRoutes } from "./routes/routing.js";
 import { sandboxRoutes } from "./routes/sandbox.js";
+import { searchRoutes } from "./routes/search.js";
 import { sessionRoutes } from "./routes/sessions.js";
 import { stressTestRoutes } from "./routes/stress-tests.js";
 
@@ -81,6 +82,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(base, eventRoutes(deps));
     app.route(`${base}/sessions`, sessionRoutes(deps));
     app.route(`${base}/sessions`, portRoutes(deps));
+    app.route(`${base}/search`, searchRoutes(deps));
     app.route(`${base}/runs`, accountRunRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));
