@@ -58,6 +58,7 @@ export function minTrustOption(): Option {
 export interface ComputeOptions {
   name?: string;
   maxRuns?: number;
+  maxFolder?: number;
   allowDir?: string[];
   allowEnv?: string[];
 }
@@ -72,6 +73,11 @@ export function addComputeOptions(command: Command): Command {
       wholeNumber(1, 10_000),
     )
     .option(
+      "--max-folder <MiB>",
+      "how much a working folder may hold that is moved to or from this machine (default: 2048)",
+      wholeNumber(1, 1_048_576),
+    )
+    .option(
       "--allow-dir <folder>",
       "let sessions choose to work in this folder; may be given again",
       collectFolders,
@@ -81,4 +87,15 @@ export function addComputeOptions(command: Command): Command {
       "let runs see this variable although it looks secret; may be given again",
       collect,
     );
+}
+
+/** What {@link ComputeOptions} say, as a relay's configuration has it. */
+export function computeSettings({ name, maxRuns, maxFolder, allowDir, allowEnv }: ComputeOptions) {
+  return {
+    name,
+    maxRuns,
+    maxTreeBytes: maxFolder && maxFolder * 1024 ** 2,
+    allowDirs: allowDir,
+    allowEnv,
+  };
 }
