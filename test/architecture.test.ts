@@ -29,13 +29,14 @@ const MAY_IMPORT: Record<string, string[]> = {
     "util",
   ],
   relay: ["login", "client", "output", "tunnel", "secrets", "protocol", "util"],
+  sync: ["login", "client", "protocol", "util"],
   mcp: ["login", "client", "secrets", "protocol", "util"],
   cli: ["login", "client", "protocol", "util"],
 };
 
 /** The cli starts the modes and the trial of a provider, by import() only, and reads how they are configured. */
 const CLI_MAY_START =
-  /^(?:gateway|relay|mcp)\/(?:start|config|connection)\.ts$|^gateway\/(?:try-provider|record-provider|rotate-key)\.ts$/;
+  /^(?:gateway|relay|mcp|sync)\/(?:start|config|connection)\.ts$|^sync\/syncer\.ts$|^gateway\/(?:try-provider|record-provider|rotate-key)\.ts$/;
 
 /** Where each outside library may be used. */
 const HOMES: [library: RegExp, home: RegExp][] = [
