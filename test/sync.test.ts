@@ -181,7 +181,7 @@ test("private passages, odd lines and folders that opt out", async () => {
   const s1 = found.get("claude-code:s1")!;
   expect(s1.name).toBe("Fix the login page");
   const all = JSON.stringify([...found.values()]);
-  for (const gone of ["555", "hidden", "not for others"]) expect(all).not.toContain(gone);
+  for (const gone of ["my phone", "hidden", "not for others"]) expect(all).not.toContain(gone);
   expect(s1.entries.find(({ content }) => content.includes("[private] Thanks"))).toBeDefined();
   expect(s1.entries.at(-1)!.content).toMatch(/^\(a line of 17825792 bytes/);
   expect(found.get("claude-code:s1/a7")!.parent).toBe(s1.id);
