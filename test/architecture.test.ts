@@ -4,39 +4,28 @@ import { describe, expect, test } from "vitest";
 
 const SRC = join(import.meta.dirname, "..", "src");
 
-/** Which layer may import which, from ARCHITECTURE.md. A layer may always import itself. */
-const MAY_IMPORT: Record<string, string[]> = {
-  util: [],
-  protocol: [],
-  tunnel: ["protocol", "util"],
-  client: ["protocol", "util"],
-  output: ["protocol", "util"],
-  secrets: ["protocol", "util"],
-  login: ["client", "protocol", "util"],
-  "gateway/store": ["protocol", "util"],
-  "gateway/account": ["gateway/store", "protocol", "util"],
-  "gateway/compute": ["gateway/store", "output", "tunnel", "protocol", "util"],
-  "gateway/session": ["gateway/compute", "gateway/account", "gateway/store", "protocol", "util"],
-  "gateway/http": ["gateway/session", "gateway/compute", "gateway/account", "tunnel", "protocol", "util"],
-  gateway: [
-    "gateway/http",
-    "gateway/session",
-    "gateway/compute",
-    "gateway/account",
-    "gateway/store",
-    "tunnel",
-    "protocol",
-    "util",
-  ],
-  relay: ["login", "client", "output", "tunnel", "secrets", "protocol", "util"],
-  sync: ["login", "client", "protocol", "util"],
-  mcp: ["login", "client", "secrets", "protocol", "util"],
-  cli: ["login", "client", "protocol", "util"],
-};
+const ARCHITECTURE = readFileSync(join(SRC, "../ARCHITECTURE.md"), "utf8");
 
-/** The cli starts the modes and the trial of a provider, by import() only, and reads how they are configured. */
-const CLI_MAY_START =
-  /^(?:gateway|relay|mcp|sync)\/(?:start|config|connection)\.ts$|^sync\/syncer\.ts$|^gateway\/(?:try-provider|record-provider|rotate-key)\.ts$/;
+/** The rows of a table of ARCHITECTURE.md, by its heading: of each its two cells. */
+function tableOf(heading: string): [string, string][] {
+  const [, section] = ARCHITECTURE.split(`\n## ${heading}\n`);
+  const rows = section!.split("\n## ")[0]!.matchAll(/^\| (.+?) \| (.+) \|$/gm);
+  return [...rows].slice(1).map(([, first, second]) => [first!, second!]);
+}
+
+const importTable = tableOf("Who may import whom").flatMap(([layers, what]) =>
+  layers.split(", ").map((layer) => [layer, what.split(", ")] as const),
+);
+/** Which layer may import which. A layer may always import itself. */
+const MAY_IMPORT = Object.fromEntries(importTable);
+
+/** The files of the modes that the cli may import: by import() only, or as types. */
+const CLI_MAY_START = new RegExp(
+  [
+    String.raw`^(?:gateway|relay|sync|mcp)/(?:start|config)\.ts$`,
+    ...MAY_IMPORT.cli!.flatMap((what) => /^`(.+)`$/.exec(what)?.[1] ?? []).map((file) => `^${file}$`),
+  ].join("|"),
+);
 
 /** Where each outside library may be used. */
 const HOMES: [library: RegExp, home: RegExp][] = [
@@ -52,7 +41,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^open$/, /^login\/open-browser\.ts/],
   [
     /^zod$/,
-    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//,
+    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
   [/^node:child_process$/, /^relay\/(?:host|daemon)\//],
 ];
@@ -101,8 +90,20 @@ describe("the import table", () => {
     expect(inside.filter((one) => !files.includes(target(one)))).toEqual([]);
   });
 
-  test("names every layer", () => {
-    expect([...new Set(files.map(layerOf))].filter((layer) => !(layer in MAY_IMPORT))).toEqual([]);
+  test("names every layer, and the map every folder", () => {
+    expect([...new Set(files.map(layerOf))].sort()).toEqual(importTable.map(([layer]) => layer).sort());
+    const folders = new Set(
+      files
+        .filter((file) => file.includes("/"))
+        .flatMap((file) => {
+          const [first, second] = posix.dirname(file).split("/");
+          return second ? [first!, `${first}/${second}`] : [first!];
+        }),
+    );
+    const mapped = tableOf("The map").map(([folder]) => folder.replace(/^`src\/(.+)`$/, "$1"));
+    // What these are made of is no business of others.
+    const own = ["cli/commands", "mcp/tools", "mcp/resources", "mcp/prompts"];
+    expect([...folders].filter((folder) => !own.includes(folder)).sort()).toEqual(mapped.sort());
   });
 
   test("is kept", () => {

@@ -7,6 +7,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  realpath,
   rm,
   symlink,
   utimes,
@@ -15,11 +16,16 @@ import {
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { type CarryEnd, type CarryOptions, carryFolder } from "../src/gateway/compute/carry.js";
 import { type ComputeFetch, p69Provider } from "../src/gateway/compute/providers/p69.js";
 import { CerverError } from "../src/protocol/errors.js";
+import type { TreeEntry } from "../src/protocol/tree.js";
+import { Staging } from "../src/relay/host/staging.js";
+import { readTree } from "../src/relay/host/tree.js";
+import { treeHash } from "../src/relay/host/tree-hash.js";
 import { Channel } from "../src/tunnel/channel.js";
 import { wsSocket } from "../src/tunnel/ws-socket.js";
 import { eachOf } from "../src/util/each-of.js";
@@ -48,17 +54,20 @@ async function sandbox(
   {
     signal = new AbortController().signal,
     via = async (request: Request) => compute.app.fetch(request),
+    metadata = {} as Record<string, unknown>,
   } = {},
 ): Promise<CarryEnd & { folder: string }> {
   const fetchCompute: ComputeFetch = (_, request) => Promise.resolve(via(request));
   const adapter = p69Provider(fetchCompute);
   const env = { accountId: "a", computeId: "c", signal, credentials: {} };
   const record = await p69Provider(async (_, request) => compute.app.fetch(request)).createSandbox(
-    { engine: "shell", metadata: {} },
+    { engine: "shell", metadata },
     env,
   );
   return { adapter, record, env, folder: compute.sandboxes.get(record.sandboxId).folder };
 }
+/** Beside a sandbox's own folder when no move is under way. */
+const SETTLED = ["sandbox.json", "work"];
 const plain: CarryOptions = { leaveSecrets: false, skipIgnored: false };
 
 async function put(folder: string, files: Record<string, string | Buffer>) {
@@ -136,7 +145,7 @@ describe("a working folder is carried", () => {
     expect(report.bytes_total).toBeGreaterThan(100 * 1024 * 1024);
     expect(report.bytes_sent).toBeLessThan(51 * 1024 * 1024);
     expect(progress.at(-1)).toBe(0);
-    expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+    expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
 
     await put(from.folder, { "src/1/new": "new", "run.sh": "#!/bin/sh\necho\n" });
     const again = await carryFolder(from, to, { ...plain, replaces: report.tree_hash });
@@ -230,6 +239,55 @@ describe("a carrying is refused", () => {
     expect((await carryFolder(from, to, plain)).files).toBe(1);
   });
 
+  test("when runs of another sandbox are under way in the same folder, in one above or one below", async () => {
+    const home = await realpath(await mkdtemp(join(scratch, "shared-")));
+    await mkdir(join(home, "work/below"), { recursive: true });
+    await mkdir(join(home, "work beside"));
+    const shared = await openCompute(join(home, "state"), { HOME: scratch }, { allowDirs: [home] });
+    const at = (folder: string) => sandbox(shared, { metadata: { working_dir: join(home, folder) } });
+    const from = await at("work");
+    for (const [index, folder] of ["work", "work/below", "", "work beside"].entries()) {
+      const { adapter, record, env } = await at(folder);
+      const request = {
+        code: "sleep 60",
+        runtime: "shell" as const,
+        background: true,
+        run_id: `run_shared_${index}`,
+      };
+      await adapter.durable!.start(record, request as any, env);
+      const carrying = carryFolder(from, await sandbox(right), plain);
+      if (folder === "work beside") await carrying;
+      else expect(await failureOf(carrying)).toMatchObject({ message: expect.stringMatching(/^Runs are/) });
+      await adapter.durable!.cancel({ computeId: "c", runId: request.run_id }, env);
+    }
+    await shared.close();
+  });
+
+  test("when another one into the same folder came first, though by another sandbox", async () => {
+    const home = await realpath(await mkdtemp(join(scratch, "raced-")));
+    const work = join(home, "work");
+    const names = Array.from({ length: 300 }, (_, index) => `f${index}`);
+    await put(work, Object.fromEntries(names.map((name) => [name, "before"])));
+    const shared = await openCompute(join(home, "state"), { HOME: scratch }, { allowDirs: [home] });
+    const { hash: replaces } = await readTree(work, { maxBytes: 1e6, secrets: "carry" });
+    const moves = await Promise.all(
+      ["one", "two"].map(async (content) => {
+        const from = await sandbox(left);
+        await put(from.folder, Object.fromEntries(names.map((name) => [name, content])));
+        const to = await sandbox(shared, { metadata: { working_dir: work } });
+        return carryFolder(from, to, { ...plain, replaces }).then(
+          () => content,
+          ({ code }: CerverError) => code,
+        );
+      }),
+    );
+    const [won, ...others] = moves.filter((end) => end !== "conflict");
+    expect(others).toEqual([]);
+    expect(await readdir(work)).toHaveLength(names.length);
+    for (const name of names) expect(await readFile(join(work, name), "utf8")).toBe(won);
+    await shared.close();
+  });
+
   test("with words when one side cannot: a provider without it, a public relay, an older relay", async () => {
     const from = await sandbox(left);
     await put(from.folder, { a: "a" });
@@ -294,17 +352,22 @@ describe("a carrying that fails in the middle", () => {
     expect(cut).toBe(true);
     expect(snapshot(to.folder)).toEqual({});
     expect(snapshot(from.folder)).toEqual(before);
-    const staging = join(dirname(to.folder), "incoming");
-    expect((await readdir(join(staging, "blobs"))).length).toBeGreaterThan(0);
+    const staged = (await readdir(dirname(to.folder))).find((name) => name.startsWith(".cerver-incoming-"))!;
+    expect((await readdir(join(dirname(to.folder), staged, "blobs"))).length).toBeGreaterThan(0);
     await third.close();
-    expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+    expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
 
     // The same by a relay that was killed: the next one finds what is left.
-    await put(staging, { "blobs/x": "x", "old/kept": "k", moving: "" });
-    await put(to.folder, { half: "h" });
+    await put(to.folder, { kept: "k" });
+    const staging = new Staging(third.sandboxes.stagingPlace(third.sandboxes.get(to.record.sandboxId)));
+    await staging.make();
+    await put(staging.path, { "blobs/x": "x", "tree/half": "h" });
+    await staging.takeOut();
+    await staging.bringIn(join(staging.path, "tree"));
+    expect(Object.keys(snapshot(to.folder))).toEqual(["half"]);
     third = await openCompute(home, { HOME: scratch });
     expect(Object.keys(snapshot(to.folder))).toEqual(["kept"]);
-    expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+    expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
     await third.close();
   }, 60_000);
 
@@ -323,7 +386,7 @@ describe("a carrying that fails in the middle", () => {
       });
       expect(await failureOf(carryFolder(from, to, plain))).toMatchObject({ message: "the caller is gone" });
       expect(snapshot(to.folder)).toEqual({});
-      expect(await readdir(dirname(to.folder))).not.toContain("incoming");
+      expect(await readdir(dirname(to.folder))).toEqual(SETTLED);
       expect(Object.keys(snapshot(from.folder))).toEqual(["a", "b", "b/c"]);
     }
   });
@@ -396,6 +459,22 @@ describe("a receiver", () => {
   };
   const stream = (bytes: Buffer) => ReadableStream.from([bytes]) as ReadableStream<Uint8Array>;
 
+  /** A manifest whose hash is right, whatever its entries are. */
+  function manifestOf(entries: TreeEntry[]) {
+    const head = {
+      tree_hash: treeHash(entries),
+      entries: entries.length,
+      files: entries.length,
+      bytes: 0,
+      busy: false,
+      refused: [],
+      refused_count: 0,
+      left_behind: [],
+      left_behind_count: 0,
+    };
+    return stream(Buffer.from([head, ...entries].map((line) => `${JSON.stringify(line)}\n`).join("")));
+  }
+
   test("drops contents that are not what they say, and names them", async () => {
     const { to, folder } = await begun();
     const pack = Buffer.concat([packed(hash("aaaa"), "AAAA"), packed(hash("bbbb"), "bbbb")]);
@@ -436,24 +515,17 @@ describe("a receiver", () => {
 
   test("writes nothing outside for a manifest that leads out", async () => {
     const to = await sandbox(right);
-    const head = {
-      tree_hash: hash("x"),
-      entries: 1,
-      files: 1,
-      bytes: 1,
-      busy: false,
-      refused: [],
-      refused_count: 0,
-      left_behind: [],
-      left_behind_count: 0,
-    };
-    const entry = { path: "../../../escaped", kind: "file", mode: 420, size: 1, sha256: hash("x") };
-    const manifest = stream(Buffer.from(`${JSON.stringify(head)}\n${JSON.stringify(entry)}\n`));
+    const manifest = manifestOf([
+      { path: "../../../escaped", kind: "file", mode: 420, size: 1, sha256: hash("x") },
+    ]);
     const everything = () => Object.keys(snapshot(join(scratch, "right", "sandboxes")));
     const before = everything();
     expect(
       await failureOf(to.adapter.folder!.expect(to.record, "x", { manifest, replaces: undefined }, env)),
-    ).toMatchObject({ code: "invalid_request" });
+    ).toMatchObject({
+      code: "invalid_request",
+      message: expect.stringContaining('"../../../escaped" is not in a folder that it names before'),
+    });
     expect(everything()).toEqual(before);
   });
 
@@ -471,6 +543,76 @@ describe("a receiver", () => {
     await carryFolder(from, { ...to, record }, plain);
     expect(Object.keys(snapshot(own))).toEqual(["a", "a/b"]);
     await fourth.close();
+  });
+
+  test.each([".cerver-incoming", `.cerver-incoming-${"0".repeat(32)}`])(
+    "leaves a folder of its user's own as it is when that holds %s, which looks like a move that was cut off",
+    async (name) => {
+      const home = await mkdtemp(join(scratch, "own-"));
+      const [own, elsewhere] = [join(home, "own"), join(home, "elsewhere")];
+      await put(home, { "elsewhere/theirs": "t", "own/mine": "m" });
+      await put(join(own, name), { moving: "", "move.json": "{}", "old/x": "x" });
+      const open = () => openCompute(join(home, "state"), { HOME: scratch }, { allowDirs: [home] });
+      const first = await open();
+      const to = await sandbox(first, { metadata: { working_dir: own } });
+      const before = [snapshot(own), snapshot(elsewhere)];
+      const now = () => [snapshot(own), snapshot(elsewhere)];
+      const from = await sandbox(left);
+      await put(from.folder, { a: "a" });
+
+      expect(await failureOf(carryFolder(from, to, plain))).toMatchObject({ code: "conflict" });
+      expect(now()).toEqual(before);
+      await first.close();
+      const second = await open();
+      expect(now()).toEqual(before);
+      await second.close();
+
+      await rm(join(own, name, "old"), { recursive: true });
+      await symlink(elsewhere, join(own, name, "old"));
+      const linked = now();
+      await (await open()).close();
+      expect(now()).toEqual(linked);
+    },
+  );
+
+  test("neither takes nor replaces what has the name of a place for moves", async () => {
+    const name = `.cerver-incoming-${"0".repeat(32)}`;
+    const to = await sandbox(right);
+    await put(to.folder, { [`${name}/x`]: "x", old: "o" });
+    const { hash: replaces } = await readTree(to.folder, { maxBytes: 1000, secrets: "carry" });
+    const from = await sandbox(left);
+    await put(from.folder, { a: "a", [`${name}/y`]: "y" });
+    await carryFolder(from, to, { ...plain, replaces });
+    expect(Object.keys(snapshot(to.folder))).toEqual([name, `${name}/x`, "a"]);
+
+    const manifest = manifestOf([{ path: name, kind: "dir", mode: 0o700 }]);
+    expect(
+      await failureOf(to.adapter.folder!.expect(to.record, "x", { manifest, replaces: undefined }, env)),
+    ).toMatchObject({ code: "invalid_request", message: expect.stringContaining("name of the relay's own") });
+  });
+
+  test("does not forget a move while a pack of it is coming, however slowly, and forgets one that is idle", async () => {
+    const idleMs = 400;
+    const slow = await openCompute(join(scratch, "slow"), { HOME: scratch }, { treeIdleMs: idleMs });
+    const from = await sandbox(left);
+    await put(from.folder, { a: "aaaa", b: "bbbb" });
+    const to = await sandbox(slow);
+    const folder = to.adapter.folder!;
+    const manifest = await from.adapter.folder!.manifest(from.record, plain, env);
+    await folder.expect(to.record, "one", { manifest, replaces: undefined }, env);
+    const pack = Buffer.concat([packed(hash("aaaa"), "aaaa"), packed(hash("bbbb"), "bbbb")]);
+    async function* trickle() {
+      for (let at = 0; at < pack.length; at += 11) {
+        yield pack.subarray(at, at + 11);
+        await sleep(idleMs / 4);
+      }
+    }
+    const body = ReadableStream.from(trickle()) as ReadableStream<Uint8Array>;
+    expect(await folder.write(to.record, "one", body, env)).toEqual({ stored: 2, wrong: 0 });
+    expect((await folder.apply(to.record, "one", env)).files).toBe(2);
+    await sleep(2 * idleMs);
+    expect(await failureOf(folder.missing(to.record, "one", env))).toMatchObject({ code: "conflict" });
+    await slow.close();
   });
 
   test("refuses more than its relay takes", async () => {

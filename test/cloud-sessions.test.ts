@@ -61,6 +61,9 @@ describe("enabling a provider", () => {
     expect({ status, code: body.code }).toEqual({ status: 422, code: "credentials_refused" });
     expect(JSON.stringify(body)).not.toContain("wrongwrong");
     expect((await enable("e2b", {})).body.hint).toContain("e2b_api_key");
+    const broken = await enable("e2b", { e2b_api_key: "e2b_in\ntwo" });
+    expect(broken).toMatchObject({ status: 400, body: { error: expect.stringContaining("line break") } });
+    expect(JSON.stringify(broken.body)).not.toContain("e2b_in");
     expect((await enable("e2b", { e2b_api_key: "x", nonsense: "y" })).status).toBe(400);
     expect((await enable("daytona", { key: "x" })).status).toBe(400);
     expect((await ask("GET", "/v2/account/providers")).body.providers).toEqual([]);
@@ -141,7 +144,7 @@ describe("a session on a cloud provider", () => {
     const pending = fetch(`${cerver.gateway.url}/v2/sessions/${body.session_id}/run`, {
       method: "POST",
       headers: { authorization: `Bearer ${cerver.token}`, "content-type": "application/json" },
-      body: JSON.stringify({ code: "echo began > began; sleep 60; echo late > late" }),
+      body: JSON.stringify({ code: "echo began > began; sleep 60.0417; echo late > late" }),
       signal: leave.signal,
     }).catch(() => {});
     await expect
@@ -151,13 +154,54 @@ describe("a session on a cloud provider", () => {
     await pending;
     await expect
       .poll(
-        async () => (await run(body.session_id, "pgrep -f 'sleep [6]0' | wc -l")).body.result.stdout.trim(),
+        async () =>
+          (await run(body.session_id, "pgrep -f 'sleep [6]0.0417' | wc -l")).body.result.stdout.trim(),
         {
           timeout: 10_000,
         },
       )
       .toBe("0");
     await ask("DELETE", `/v2/sessions/${body.session_id}`);
+  });
+
+  test.each([
+    ["run", "cancelled", {}],
+    ["run/stream", "cancelled", {}],
+    ["run", "cancelled", { "idempotency-key": "left" }],
+    ["run/stream", "cancelled", { "idempotency-key": "left-stream" }],
+    ["run", "lost", {}],
+    ["run/stream", "lost", {}],
+  ])("a %s whose caller leaves is %s on the record %j", async (path, status, headers) => {
+    const { body } = await ask("POST", "/v2/sessions", { target_compute_id: "provider_vercel" });
+    const session = `/v2/sessions/${body.session_id}`;
+    const leave = new AbortController();
+    const pending = fetch(`${cerver.gateway.url}${session}/${path}`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${cerver.token}`,
+        "content-type": "application/json",
+        ...(headers as Record<string, string>),
+      },
+      body: JSON.stringify({ code: "touch began; sleep 60" }),
+      signal: leave.signal,
+    })
+      .then((response) => response.text())
+      .catch(() => {});
+    await expect
+      .poll(async () => (await run(body.session_id, "ls began")).body.result?.exit_code, { timeout: 10_000 })
+      .toBe(0);
+    if (status === "lost") {
+      vercel.faults.lostKills = 100;
+      vercel.faults.commands.push(...Array(5).fill({ status: 500, code: "internal", message: "Boom" }));
+    }
+    leave.abort();
+    await pending;
+    const statuses = async () =>
+      (await ask("GET", `${session}/runs`)).body.runs.map((one: { status: string }) => one.status);
+    await expect.poll(statuses, { timeout: 15_000 }).toContain(status);
+    expect(await statuses()).not.toContain("running");
+    vercel.faults.lostKills = vercel.faults.commands.length = 0;
+    await ask("DELETE", session);
   });
 });
 
@@ -274,6 +318,22 @@ describe("moving and resting", () => {
     });
     expect(e2b.sandboxes).toEqual([]);
     expect((await run(body.session_id, "echo here")).body.result.stdout).toBe("here\n");
+  });
+
+  test("a move within the vendor whose create is lost takes nothing of the session along", async () => {
+    const { body } = await ask("POST", "/v2/sessions", { target_compute_id: "provider_e2b" });
+    await run(body.session_id, "echo kept > file");
+    e2b.failNextCreate({ loseAnswer: true });
+    const moved = await ask("POST", `/v2/sessions/${body.session_id}/compute`, {
+      compute: { provider: "e2b" },
+    });
+    expect(moved.status).toBeGreaterThanOrEqual(500);
+    await expect
+      .poll(async () => (await ask("GET", "/v2/account/orphans")).body.orphans, { timeout: 10_000 })
+      .toEqual([]);
+    expect(e2b.sandboxes).toEqual([body.sandbox_id]);
+    expect((await run(body.session_id, "cat file")).body.result.stdout).toBe("kept\n");
+    await ask("DELETE", `/v2/sessions/${body.session_id}`);
   });
 
   test("a disabled provider is gone at once", async () => {

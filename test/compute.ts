@@ -16,11 +16,22 @@ import { silentLogger } from "../src/util/logger.js";
 export async function openCompute(
   stateDir: string,
   env: Record<string, string>,
-  { maxRuns = 8, maxTreeBytes = DEFAULT_MAX_TREE_BYTES, allowDirs = [] as string[] } = {},
+  {
+    maxRuns = 8,
+    maxTreeBytes = DEFAULT_MAX_TREE_BYTES,
+    allowDirs = [] as string[],
+    treeIdleMs = 15 * 60_000,
+  } = {},
 ) {
   const hostEnv = hostEnvironment({ PATH: process.env.PATH!, ...env }, []);
   const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs });
-  const trees = await Trees.open({ sandboxes, stateDir, maxBytes: maxTreeBytes, logger: silentLogger });
+  const trees = await Trees.open({
+    sandboxes,
+    stateDir,
+    maxBytes: maxTreeBytes,
+    logger: silentLogger,
+    idleMs: treeIdleMs,
+  });
   const ends = new RunEnds();
   const keeper = new KeeperClient({
     stateDir,

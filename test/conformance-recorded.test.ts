@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { readCassette } from "../src/gateway/compute/cassette.js";
-import { CassetteLines, headerNow } from "../src/gateway/compute/cassette-file.js";
+import { headerNow } from "../src/gateway/compute/cassette-file.js";
 import { recorded } from "../src/gateway/compute/recorder.js";
+import { CassetteLines } from "./cassette-lines.js";
 import { openListening } from "./compute.js";
 import { describeProvider } from "./provider-conformance.js";
 

@@ -64,6 +64,17 @@ describe("/sandbox, the compute layer without a session", () => {
     expect(await json("DELETE", at)).toMatchObject({ status: 409, body: { code: "conflict" } });
   });
 
+  test("makes none where the account's limits could not count it", async () => {
+    await json("PUT", "/v2/account/limits", { spend_per_month_usd: 0 });
+    expect(await json("POST", "/sandbox", {})).toMatchObject({ status: 201 });
+    await json("PUT", "/v2/account/limits", { max_sessions: 50 });
+    expect(await json("POST", "/sandbox", {})).toMatchObject({
+      status: 402,
+      body: { code: "spend_limit", hint: expect.stringContaining("POST /v2/sessions") },
+    });
+    await json("PUT", "/v2/account/limits", { max_sessions: null, spend_per_month_usd: null });
+  });
+
   test("says which compute is missing", async () => {
     expect(await json("POST", "/sandbox", { compute_id: "cmp_nothing" })).toMatchObject({
       status: 404,

@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Cerver, startCerver } from "./harness.js";
 
@@ -90,6 +92,12 @@ describe("creating a session", () => {
       status: 201,
       warnings: ['"fancy_new_field" is not a field this gateway knows, so it was ignored.'],
     });
+  });
+
+  test("keeps nothing of a field it does not know", async () => {
+    await json(cerver.call("POST", "/v2/sessions", { env: { TOKEN: "s3cret-in-the-wrong-place" } }));
+    const read = (name: string) => readFile(join(cerver.folder, "data", name), "latin1").catch(() => "");
+    expect((await read("cerver.db")) + (await read("cerver.db-wal"))).not.toContain("s3cret-in-the");
   });
 
   test("answers 409 with the recommendation report when the pinned provider is not there", async () => {

@@ -1,3 +1,5 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readEventStream } from "../src/util/event-stream.js";
 import { type Cerver, startCerver } from "./harness.js";
@@ -100,17 +102,32 @@ describe("a live stress test", () => {
     expect(own.estimates.exec.n).toBeGreaterThan(0);
   });
 
-  test("ends when it is cancelled, and leaves nothing", async () => {
+  test("two at once are begun, and no more, however many are asked for together", async () => {
+    const order = { mode: "live", providers: ["p69"], sample_size: 20 };
+    const answers = await Promise.all(
+      Array.from({ length: 6 }, () => ask("POST", "/v2/stress-tests", order)),
+    );
+    const begun = answers.filter(({ status }) => status === 202);
+    expect(answers.map(({ status }) => status).sort()).toEqual([202, 202, 429, 429, 429, 429]);
+    await Promise.all(begun.map(({ body }) => ask("DELETE", `/v2/stress-tests/${body.stress_test_id}`)));
+  });
+
+  // Several times: a create can be cancelled in any of its moments.
+  test.each([1, 2, 3, 4, 5])("ends when it is cancelled, and leaves nothing (%i)", async () => {
+    const sandboxes = () => readdir(join(cerver.folder, "state-test-host", "sandboxes"));
     const { status, body } = await ask("POST", "/v2/stress-tests", {
       mode: "live",
       providers: ["p69"],
       sample_size: 50,
+      patterns: ["burst"],
     });
     expect(status).toBe(202);
     expect(body.status).toBe("running");
+    await expect.poll(sandboxes, { interval: 1 }).not.toEqual([]);
     const cancelled = await ask("DELETE", `/v2/stress-tests/${body.stress_test_id}`);
+    expect(await sandboxes()).toEqual([]);
     expect(cancelled.body).toMatchObject({ status: "cancelled", clean_up: { left: [] } });
-    expect(cancelled.body.samples.length).toBeLessThan(150);
+    expect(cancelled.body.samples.length).toBeLessThan(50);
     expect((await ask("GET", "/v2/account/limits")).body.open_sessions).toBe(0);
     expect((await ask("GET", "/v2/account/orphans")).body.orphans).toEqual([]);
     expect((await ask("GET", "/v2/stress-tests")).body.stress_tests[0]).toMatchObject({

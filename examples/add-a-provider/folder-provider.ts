@@ -143,7 +143,7 @@ export function folderProvider(root: string): ProviderAdapter {
       ...request.envs,
       [MARK]: `${markOf(record)} run_${randomUUID()}`,
     };
-    return async (output, signal) => {
+    return async (output, signal, begun) => {
       // As a file the text may be of any length; a module lies where the packages it imports are.
       const isNode = request.runtime === "node";
       const script = isNode ? join(work, `.run-${randomUUID()}.mjs`) : join(place, `${randomUUID()}.sh`);
@@ -153,6 +153,7 @@ export function folderProvider(root: string): ProviderAdapter {
         env,
         stdio: ["pipe", "pipe", "pipe"],
       });
+      child.once("spawn", begun);
       const end = () => void endMarked(env[MARK]);
       signal.addEventListener("abort", end, { once: true });
       if (signal.aborted) end();

@@ -48,6 +48,7 @@ export const JSON_OPTION = ["--json", "print JSON"] as const;
 export interface ComputeOptions {
   name?: string;
   maxRuns?: number;
+  maxFolder?: number;
   allowDir?: string[];
   allowEnv?: string[];
 }
@@ -62,6 +63,11 @@ export function addComputeOptions(command: Command): Command {
       wholeNumber(1, 10_000),
     )
     .option(
+      "--max-folder <MiB>",
+      "how much a working folder may hold that is moved to or from this machine (default: 2048)",
+      wholeNumber(1, 1_048_576),
+    )
+    .option(
       "--allow-dir <folder>",
       "let sessions choose to work in this folder; may be given again",
       collectFolders,
@@ -71,4 +77,15 @@ export function addComputeOptions(command: Command): Command {
       "let runs see this variable although it looks secret; may be given again",
       collect,
     );
+}
+
+/** What {@link ComputeOptions} say, as a relay's configuration has it. */
+export function computeSettings({ name, maxRuns, maxFolder, allowDir, allowEnv }: ComputeOptions) {
+  return {
+    name,
+    maxRuns,
+    maxTreeBytes: maxFolder && maxFolder * 1024 ** 2,
+    allowDirs: allowDir,
+    allowEnv,
+  };
 }

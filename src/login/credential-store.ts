@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { CerverError } from "../protocol/errors.js";
 import { isLock, takeLock } from "../util/lock-file.js";
+import { parseJson } from "../util/parse-json.js";
 import { readPrivateFile, writePrivateFile } from "../util/private-file.js";
 
 /** Where credentials are kept: by a key such as `api:http://127.0.0.1:8787`. */
@@ -78,13 +79,5 @@ async function waitForLock(path: string) {
       });
     }
     await new Promise((resolve) => setTimeout(resolve, LOCK_WAIT_MS));
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

@@ -11,7 +11,7 @@ export interface McpConfig {
   /** Which gateway to read from. Asked at each call until there is a token, so that a login takes effect at once. */
   choose(): Promise<GatewayChoice>;
   env: Env;
-  process: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr" | "on">;
+  process: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr" | "on" | "cwd">;
 }
 
 /** Serves MCP on stdin and stdout until stdin ends. What is said to people goes to stderr. */
@@ -23,7 +23,7 @@ export async function startMcp({ choose, env, process }: McpConfig): Promise<voi
       return client;
     },
     secrets: () => openSecretBackend(env),
-    version: VERSION,
+    cwd: process.cwd(),
   };
   const server = serveStdio(() => createMcpServer(deps), {
     transport: new StdioServerTransport(process.stdin, process.stdout),

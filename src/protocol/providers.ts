@@ -22,10 +22,6 @@ export type ModelledProviderName = (typeof MODELLED_PROVIDER_NAMES)[number];
 /** What a gateway registers a rehearsal under, beside the providers and never in the place of one. */
 export type RehearsalName = "rehearsal" | `rehearsal_${string}`;
 
-export function isProviderName(name: string): name is ProviderName {
-  return (PROVIDER_NAMES as readonly string[]).includes(name);
-}
-
 /** `provider_vercel` stands for a whole provider where a compute id is asked for. */
 const HANDLE_PREFIX = "provider_";
 export const providerHandle = (provider: string): string => `${HANDLE_PREFIX}${provider}`;
@@ -114,7 +110,11 @@ export const EnableProviderRequest = z
     credentials: z
       .record(
         z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, "is not a credential's name"),
-        z.string().min(1).max(16_384),
+        z
+          .string()
+          .min(1)
+          .max(16_384)
+          .regex(/^\P{Cc}*$/u, "holds a line break or another control character: copy it again, without it"),
       )
       .refine((value) => Object.keys(value).length <= 16, { message: "has more than 16 entries" }),
   })

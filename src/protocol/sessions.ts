@@ -121,6 +121,11 @@ export function unknownCreateFields(request: CreateSessionRequest): string[] {
   return Object.keys(request).filter((field) => !(field in createFields));
 }
 
+/** A create request without the top-level fields that this gateway does not know: they may hold anything, secrets too. */
+export function knownCreateFields(request: CreateSessionRequest): CreateSessionRequest {
+  return Object.fromEntries(Object.entries(request).filter(([field]) => field in createFields));
+}
+
 /** The report inside the 409 of a create that found no compute (contract section 1.6). */
 export const RecommendationReport = Routing.extend({
   candidates: z.array(
@@ -228,7 +233,7 @@ export const PauseRequest = z.strictObject({
 });
 export type PauseRequest = z.infer<typeof PauseRequest>;
 
-/** How the working folder goes along to another compute. */
+/** What goes along to another compute. */
 const carryFields = {
   carry: z
     .enum(["auto", "never"])
@@ -239,6 +244,15 @@ const carryFields = {
     .default(false)
     .describe("Files that look like secrets stay behind, instead of stopping the move."),
   skip_ignored: z.boolean().default(false).describe("Leaves behind what git ignores."),
+  env: z
+    .record(z.string(), z.string())
+    .refine((env) => JSON.stringify(env).length <= MAX_METADATA_LENGTH, {
+      message: `is larger than ${MAX_METADATA_LENGTH} characters of JSON`,
+    })
+    .optional()
+    .describe(
+      "Variables for the runs on the other compute, as `metadata.env` at create. Values are not kept, so those of before do not go along.",
+    ),
 };
 const wantedCompute = z
   .looseObject({ compute_id: z.string().max(128).optional(), provider: z.string().max(64).optional() })

@@ -28,7 +28,7 @@ import type { HostFacts } from "./host/facts.js";
 import { readSandboxFile, writeSandboxFile } from "./host/files.js";
 import { installCommand } from "./host/packages.js";
 import { SandboxPorts } from "./host/sandbox-ports.js";
-import type { Sandbox, Sandboxes } from "./host/sandboxes.js";
+import { isInside, type Sandbox, type Sandboxes } from "./host/sandboxes.js";
 import type { Trees } from "./host/trees.js";
 import type { RunOrder, RunState } from "./keeper/messages.js";
 import type { FollowHandlers, KeeperClient } from "./keeper-client.js";
@@ -316,8 +316,12 @@ export function createComputeApp({ sandboxes, trees, keeper, ends, facts, label,
     return { sandboxId: id, port: parse(PortNumber, req.param("port")), request: req.raw };
   }
 
-  async function isBusy({ id }: Sandbox): Promise<boolean> {
-    return (await keeper.live()).some(({ sandbox_id }) => sandbox_id === id);
+  /** Whether runs are under way in a folder: those of any sandbox whose folder it is, is in it, or has it inside. */
+  async function isBusy({ folder }: Sandbox): Promise<boolean> {
+    const running = new Set((await keeper.live()).map(({ sandbox_id }) => sandbox_id));
+    return [...sandboxes].some(
+      (other) => running.has(other.id) && (isInside(folder, other.folder) || isInside(other.folder, folder)),
+    );
   }
 
   function startAndFollow(sandbox: Sandbox, order: RunOrder, stdin: Uint8Array | undefined) {

@@ -7,6 +7,7 @@ import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import { CALL_HEADER, CALL_ID, CALLS_PATH, HEALTH_PATH } from "../protocol/direct.js";
 import { CerverError } from "../protocol/errors.js";
 import type { Serve } from "../tunnel/wire.js";
+import { pour } from "../util/byte-stream.js";
 import { knownBody } from "../util/known-body.js";
 import type { Logger } from "../util/logger.js";
 
@@ -60,6 +61,8 @@ export async function directServer(options: DirectServerOptions): Promise<Direct
     });
   });
   server.maxConnections = MAX_CONNECTIONS;
+  // A body may come for as long as a preview's socket is open. What a request's head may take stays bounded.
+  server.requestTimeout = 0;
   await listen(server, host, port);
   const address = server.address() as AddressInfo;
   return {
@@ -146,30 +149,8 @@ async function give(outgoing: ServerResponse, response: Response): Promise<void>
     outgoing.end(known);
     return;
   }
-  const reader = response.body.getReader();
-  outgoing.once("close", () => {
-    if (!outgoing.writableFinished) reader.cancel().catch(() => {});
-  });
   outgoing.flushHeaders();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    if (outgoing.destroyed) return;
-    if (!outgoing.write(value)) await drained(outgoing);
-  }
-  outgoing.end();
-}
-
-function drained(outgoing: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      outgoing.off("drain", done);
-      outgoing.off("close", done);
-      resolve();
-    };
-    outgoing.once("drain", done);
-    outgoing.once("close", done);
-  });
+  await pour(response.body, outgoing);
 }
 
 /** A page that rebinds its own name to this address sends that name as Host; a page of another site sends its Origin. */

@@ -9,6 +9,8 @@ import type { SyncConfig } from "./config.js";
 import { SyncState } from "./state.js";
 import { type PassReport, Syncer } from "./syncer.js";
 
+export type { PassReport };
+
 export interface SyncDeps {
   gatewayUrl: string;
   token: string;

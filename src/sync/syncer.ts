@@ -12,6 +12,7 @@ import {
   type Parsed,
   rawLine,
   type SourceEntry,
+  type Tool,
 } from "./formats/format.js";
 import { parseGemini } from "./formats/gemini.js";
 import { isIgnored } from "./ignore.js";
@@ -84,7 +85,8 @@ export class Syncer {
     try {
       for (const source of sources) {
         signal.throwIfAborted();
-        const file = (state.data.files[source.path] ??= newFileState());
+        const file = state.data.files[source.path] ?? newFileState();
+        state.data.files[source.path] = file;
         const counted = { ...file.counts };
         if (await this.#look(source, file)) {
           report.changed++;
@@ -240,35 +242,33 @@ export class Syncer {
     agentId: string | undefined,
     facts: Facts,
   ): Promise<string> {
-    const { client, signal, state } = this.#deps;
-    const { sessions } = state.data;
     const syncId = syncIdOf(tool, head.sessionId, agentId);
-    const known = sessions[syncId];
+    const known = this.#deps.state.data.sessions[syncId];
     if (known !== undefined) return known;
     const parent =
       agentId !== undefined
         ? syncIdOf(tool, head.sessionId)
         : head.facts.parentId && syncIdOf(tool, head.facts.parentId);
     // A sub-agent may be read before the one that started it: that one is made now, and found when its file is read.
-    const parentSessionId = parent
-      ? (sessions[parent] ??= await sessionFor(
-          client!,
-          {
-            syncId: parent,
-            tool,
-            facts: { ...head.facts, title: undefined, prompt: undefined, parentId: undefined },
-            parentSessionId: undefined,
-          },
-          signal,
-        ))
-      : undefined;
-    const about =
-      agentId === undefined || agentId === own ? head.facts : { ...head.facts, ...facts, title: undefined };
-    return (sessions[syncId] = await sessionFor(
-      client!,
-      { syncId, tool, facts: about, parentSessionId },
-      signal,
-    ));
+    const parentFacts = { ...head.facts, title: undefined, prompt: undefined };
+    const parentSessionId = parent ? await this.#found(tool, parent, parentFacts, undefined) : undefined;
+    const ofFile = agentId === undefined || agentId === own;
+    const about = ofFile ? head.facts : { ...head.facts, ...facts, title: undefined };
+    return this.#found(tool, syncId, about, parentSessionId);
+  }
+
+  async #found(
+    tool: Tool,
+    syncId: string,
+    facts: Facts,
+    parentSessionId: string | undefined,
+  ): Promise<string> {
+    const { client, signal, state } = this.#deps;
+    const id =
+      state.data.sessions[syncId] ??
+      (await sessionFor(client!, { syncId, tool, facts, parentSessionId }, signal));
+    state.data.sessions[syncId] = id;
+    return id;
   }
 }
 

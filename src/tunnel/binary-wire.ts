@@ -1,6 +1,7 @@
 import { CerverError } from "../protocol/errors.js";
 import { CancelReason, CLOSE, Hello, RequestHead, ResponseHead } from "../protocol/tunnel.js";
 import { knownBody, withKnownBody } from "../util/known-body.js";
+import { parseJson } from "../util/parse-json.js";
 import {
   decodeCredit,
   decodeFrame,
@@ -332,7 +333,7 @@ export class BinaryWire implements Wire {
   #onCancel(frame: Frame): void {
     const stream = this.#streams.get(frame.streamId);
     if (!stream) return;
-    const reason = CancelReason.safeParse(parseJson(frame.payload));
+    const reason = CancelReason.safeParse(parseJson(frame.payload.toString("utf8")));
     const { code, message } = reason.success
       ? reason.data
       : { code: "cancelled", message: "The peer ended this." };
@@ -342,7 +343,7 @@ export class BinaryWire implements Wire {
   }
 
   #onHello(frame: Frame): void {
-    const hello = Hello.safeParse(parseJson(frame.payload));
+    const hello = Hello.safeParse(parseJson(frame.payload.toString("utf8")));
     if (!hello.success) return this.#deps.fail(CLOSE.protocolError, "the hello is malformed");
     this.peer = { software: hello.data.software, version: hello.data.version };
     this.#window = Math.min(this.#deps.limits.windowBytes, hello.data.window_bytes);
@@ -413,12 +414,4 @@ function bodyBytes(bytes: Buffer): Uint8Array<ArrayBuffer> {
 
 function cancelError(code: string, message: string): Error {
   return CerverError.fromBody(502, { error: message, code: code === "cancelled" ? "compute_lost" : code });
-}
-
-function parseJson(payload: Buffer): unknown {
-  try {
-    return JSON.parse(payload.toString("utf8"));
-  } catch {
-    return undefined;
-  }
 }

@@ -1,5 +1,6 @@
 import { CerverError } from "../protocol/errors.js";
 import { CLOSE, JsonFrame } from "../protocol/tunnel.js";
+import { parseJson } from "../util/parse-json.js";
 import { errorResponse, hasNoBody, respond } from "./serving.js";
 import type { Wire, WireDeps } from "./wire.js";
 
@@ -220,12 +221,4 @@ function textOnly(body: unknown): string | undefined {
 
 function jsonOrText(text: string): unknown {
   return parseJson(text) ?? text;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -300,6 +300,28 @@ describe("a run whose end nobody tells", () => {
     });
   }
 
+  test.each([
+    ["its start was not answered", 0],
+    ["its stream broke", 1],
+  ])("says that nobody confirmed its end, too, when %s", async (_, answered) => {
+    let left = Number.POSITIVE_INFINITY;
+    const failing = cloudflareProvider({
+      fetch: async (input, init) => {
+        if (left < 0) throw new Error("down");
+        if (String(input).endsWith("/exec") && --left < 0) throw new Error("down");
+        return fetch(input, init);
+      },
+    });
+    const record = await sandbox();
+    left = answered;
+    vendor.fail({ run: "cut" });
+    const asking = failing.runSandbox(record, asked("echo begun; sleep 3"), env());
+    await expect(asking).rejects.toMatchObject({
+      code: "compute_lost",
+      message: expect.stringContaining("did not confirm"),
+    });
+  });
+
   test("is lost when its container stops", async () => {
     const record = await sandbox();
     const running = run(record, "sleep 3019").catch((error) => error);
@@ -369,6 +391,11 @@ describe("sandboxes", () => {
     await provider.setState(record, { a: [1, "ü"] }, env());
     expect(await get()).toMatchObject({ state: { a: [1, "ü"] } });
     expect((await run(record, "ls -A")).stdout).toBe("");
+    await run(record, "printf '[1]' > ../.cerver/state.json");
+    await expect(get()).rejects.toMatchObject({
+      code: "provider_failed",
+      hint: expect.stringMatching(/Set the state anew/),
+    });
   });
 
   test("install packages by name, and by nothing that is not one", async () => {
@@ -478,6 +505,12 @@ describe("credentials", () => {
         code: "credentials_refused",
       });
     expect(vendor.sandboxes()).toEqual([]);
+  });
+
+  test("are in no failure, not even of a key that no header can hold", async () => {
+    const broken = await verify({ cloudflare_sandbox_key: "broken\nin two\n" }).catch((error) => error);
+    expect(broken).toMatchObject({ code: "provider_failed", message: expect.stringContaining("[key]") });
+    expect(JSON.stringify(broken.toBody())).not.toContain("in two");
   });
 
   test("are not good when the bridge asks nobody for them", async () => {

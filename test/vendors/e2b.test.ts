@@ -184,6 +184,9 @@ describe("making a sandbox", () => {
     const blocked = await failure(create(newId("sess")));
     expect(blocked.code).toBe("credentials_refused");
     expect(JSON.stringify(blocked.toBody())).not.toContain(KEY);
+    const broken = await failure(adapter.cloud!.verify(env(undefined, "e2b_broken\nin two\n")));
+    expect(broken.message).toContain("[the key]");
+    expect(JSON.stringify(broken.toBody())).not.toContain("e2b_broken");
   });
 
   test("carries Retry-After, and asks once", async () => {
@@ -515,6 +518,17 @@ describe("a run at E2B", () => {
     expect(refused.code).toBe("invalid_request");
     expect(refused.message).toContain('"not-there"');
     expect((await run(record, "ls -A")).stdout).toBe("");
+    // However slowly the vendor says so, it is a failure and no stream.
+    server.delayNextStart(200);
+    expect((await failure(adapter.runSandboxStream(record, missing, env()))).code).toBe("invalid_request");
+  });
+
+  test("that says nothing is a stream all the same, once it has begun", async () => {
+    const record = await sandbox();
+    const began = performance.now();
+    const response = await adapter.runSandboxStream(record, request("sleep 30"), env());
+    expect(performance.now() - began).toBeLessThan(10_000);
+    await response.body!.cancel();
   });
 });
 
@@ -593,6 +607,15 @@ describe("files, state and packages at E2B", () => {
     await adapter.setState(record, {}, env());
     expect(await state()).toMatchObject({ state: {} });
     expect((await run(record, "ls -A")).stdout).toBe("");
+    for (const code of [
+      "printf '[1]' > ~/.cerver/state.json",
+      "head -c 6000000 /dev/zero | tr '\\0' 1 > ~/.cerver/state.json",
+    ]) {
+      await run(record, code);
+      const changed = await failure(state());
+      expect(changed).toMatchObject({ code: "provider_failed", hint: expect.stringMatching(/anew/) });
+      expect(changed.message).toContain("is not what was put there");
+    }
   });
 
   test("a package is installed by its name, and by nothing else", async () => {

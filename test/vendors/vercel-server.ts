@@ -130,6 +130,10 @@ class Refusal extends Error {
   }
 }
 
+function refusalFor({ status, code = "failed", message = "It failed on purpose", retryAfter }: Failure) {
+  return new Refusal(status, code, message, retryAfter);
+}
+
 export type VercelServer = Awaited<ReturnType<typeof startVercelServer>>;
 
 /**
@@ -148,7 +152,13 @@ export async function startVercelServer(options: VercelServerOptions) {
     /** Creates whose answer is lost once the sandbox was made. */
     lostCreates: 0,
     createDelayMs: 0,
+    /** Commands that are refused. */
+    commands: [] as Failure[],
+    /** How long the answer to a command is on its way. */
+    commandDelayMs: 0,
     lostCommands: 0,
+    /** Commands whose answer breaks off after its head. */
+    cutCommands: 0,
     lostKills: 0,
     /** Deletes that are refused because the sandbox runs. */
     busyDeletes: 0,
@@ -158,6 +168,10 @@ export async function startVercelServer(options: VercelServerOptions) {
     hasNoNode: false,
     /** Lines after which each log that is opened breaks off; one entry a log. */
     cuts: [] as number[],
+    /** Bytes of a line without an end that begins each log that is opened; one entry a log. */
+    longLines: [] as number[],
+    /** MiB without an end of line that the next command's own output begins with. */
+    noise: 0,
     /** All logs break off at once, for as long as this is set. */
     logsAreDown: false,
   };
@@ -239,13 +253,7 @@ export async function startVercelServer(options: VercelServerOptions) {
         throw new Refusal(400, "bad_request", "runtime belongs to version 2 of the API");
       inProject(wanted.projectId);
       const failure = faults.creates.shift();
-      if (failure)
-        throw new Refusal(
-          failure.status,
-          failure.code ?? "failed",
-          failure.message ?? "It failed on purpose",
-          failure.retryAfter,
-        );
+      if (failure) throw refusalFor(failure);
       if (faults.createDelayMs > 0) await sleep(faults.createDelayMs);
       const box = await make(wanted);
       if (faults.lostCreates > 0) {
@@ -376,10 +384,18 @@ export async function startVercelServer(options: VercelServerOptions) {
     if (rest === "/cmd" && method === "POST") {
       const wanted = Start.parse(json());
       if (wanted.wait) throw new Refusal(400, "bad_request", "This server starts detached commands only");
-      const cmd = await startCommand(box, vm, wanted);
+      const refused = faults.commands.shift();
+      const cmd = refused ? undefined : await startCommand(box, vm, wanted);
+      await sleep(faults.commandDelayMs);
+      if (!cmd) throw refusalFor(refused!);
       if (faults.lostCommands > 0) {
         faults.lostCommands--;
         return void response.destroy();
+      }
+      if (faults.cutCommands > 0) {
+        faults.cutCommands--;
+        response.writeHead(200, { "content-type": "application/json" });
+        return void response.write('{"command":', () => setTimeout(() => response.destroy(), 50));
       }
       return answer({ command: commandOf(vm, cmd) });
     }
@@ -466,6 +482,8 @@ export async function startVercelServer(options: VercelServerOptions) {
       news: withResolver(),
     };
     vm.commands.set(cmd.id, cmd);
+    for (; faults.noise > 0; faults.noise--)
+      cmd.log.push({ stream: "stdout", data: "x".repeat(1024 * 1024) });
     for (const stream of ["stdout", "stderr"] as const) {
       const decoder = new StringDecoder("utf8");
       child[stream]!.on("data", (bytes: Buffer) => {
@@ -487,6 +505,7 @@ export async function startVercelServer(options: VercelServerOptions) {
     const cutAfter = faults.cuts.shift();
     response.writeHead(200, { "content-type": "application/x-ndjson" });
     response.flushHeaders();
+    response.write("x".repeat(faults.longLines.shift() ?? 0));
     const closed = once(response, "close");
     for (let at = 0; ; at++) {
       while (

@@ -2,7 +2,13 @@ import { Command } from "commander";
 import { DIRECT_PORT } from "../../protocol/direct.js";
 import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
-import { addComputeOptions, type ComputeOptions, collect, GATEWAY_OPTION } from "../options.js";
+import {
+  addComputeOptions,
+  type ComputeOptions,
+  collect,
+  computeSettings,
+  GATEWAY_OPTION,
+} from "../options.js";
 import { untilStopped } from "../until-stopped.js";
 import { gatewayFor } from "./sync.js";
 
@@ -55,10 +61,7 @@ export const relayCommand = (context: CliContext) =>
             gatewayUrl,
             // What the user stored is for commands; a relay has a credential of its own.
             token: tokenFrom === "env" ? token : undefined,
-            name: options.name,
-            maxRuns: options.maxRuns,
-            allowDirs: options.allowDir,
-            allowEnv: options.allowEnv,
+            ...computeSettings(options),
           },
           env,
         ),
@@ -132,10 +135,7 @@ async function listen(context: CliContext, options: RelayOptions, address: strin
       {
         listen: address === true ? String(DIRECT_PORT) : address,
         listenNames: options.listenName,
-        name: options.name,
-        maxRuns: options.maxRuns,
-        allowDirs: options.allowDir,
-        allowEnv: options.allowEnv,
+        ...computeSettings(options),
       },
       env,
     ),

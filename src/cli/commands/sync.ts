@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { CerverError } from "../../protocol/errors.js";
-import type { PassReport } from "../../sync/syncer.js";
+import type { PassReport } from "../../sync/start.js";
 import type { CliContext } from "../context.js";
 import { GATEWAY_OPTION } from "../options.js";
 import { untilStopped } from "../until-stopped.js";

@@ -81,20 +81,3 @@ export class CassetteFile implements CassetteSink {
     return true;
   }
 }
-
-/** A cassette in memory, for tests. */
-export class CassetteLines implements CassetteSink {
-  readonly lines: CassetteLine[];
-
-  constructor(header: CassetteHeader) {
-    this.lines = [header];
-  }
-
-  write(line: CassetteLine): void {
-    this.lines.push(line);
-  }
-
-  get text(): string {
-    return this.lines.map((line) => `${JSON.stringify(line)}\n`).join("");
-  }
-}

@@ -14,6 +14,7 @@ import { CLOSE } from "../../protocol/tunnel.js";
 import type { Link } from "../../tunnel/hub.js";
 import type { SmallCall } from "../../tunnel/wire.js";
 import { knownBody } from "../../util/known-body.js";
+import { wordsOf } from "../../util/words-of.js";
 
 /** How long a connection may take to be made. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -25,8 +26,6 @@ const IDLE_MS = 4_000;
 const TCP_KEEP_ALIVE_MS = 15_000;
 /** Calls under way at once: fewer than the connections that a relay takes, so that ending one always finds one. */
 const MAX_CALLS = 900;
-/** An answer that says why something failed is short. */
-const MAX_FAILURE_BYTES = 64 * 1024;
 
 export interface DirectLinkOptions {
   /** `http:` or `https:`, with a path before the surface's own if need be; no slash at its end. */
@@ -194,7 +193,7 @@ export class DirectLink implements Link {
         hint: "Give P69_BASE_URL the address it leads to: a token is not sent on to another place.",
       });
     }
-    if (status === 401) throw await this.#refused(answer);
+    if (status === 401) throw this.#refused(answer);
     answer.on("error", () => {});
     const chunks = answer[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     const body = new ReadableStream<Uint8Array>(
@@ -226,12 +225,8 @@ export class DirectLink implements Link {
   }
 
   /** The relay does not take our token: that is the gateway's trouble, and not that of its caller's token. */
-  async #refused(answer: IncomingMessage): Promise<CerverError> {
-    let text = "";
-    for await (const chunk of answer) {
-      text += chunk;
-      if (text.length > MAX_FAILURE_BYTES) break;
-    }
+  #refused(answer: IncomingMessage): CerverError {
+    answer.on("error", () => {}).destroy();
     return new CerverError(
       "credentials_refused",
       `The relay at ${this.#base.host} refused this gateway's token.`,
@@ -289,10 +284,4 @@ function lost(why: string, cause?: unknown): CerverError {
     `The connection to the relay broke (${why}), so the outcome is unknown.`,
     { hint: "Look on that machine before you run it again.", cause },
   );
-}
-
-function wordsOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { code } = error as NodeJS.ErrnoException;
-  return error.message || code || error.name;
 }

@@ -1,6 +1,7 @@
 import type { CassetteOutcome } from "../../protocol/cassette.js";
 import { RunEvent } from "../../protocol/runs.js";
 import { SandboxRunAnswer } from "../../protocol/sandbox.js";
+import { parseJson } from "../../util/parse-json.js";
 import type { VendorEnd } from "./vendor-run.js";
 
 /** What a run printed, and how it ended, however it was asked for. */
@@ -17,7 +18,7 @@ export function recordedRun(outcome: CassetteOutcome): RecordedRun | undefined {
 }
 
 function ofAnswer(body: string): RecordedRun | undefined {
-  const { data } = SandboxRunAnswer.safeParse(parsed(body));
+  const { data } = SandboxRunAnswer.safeParse(parseJson(body));
   if (!data || data.exit_code === null) return undefined;
   return {
     output: [
@@ -31,19 +32,11 @@ function ofAnswer(body: string): RecordedRun | undefined {
 function ofStream(text: string): RecordedRun | undefined {
   const output: RecordedRun["output"] = [];
   for (const [, line] of text.matchAll(/^data: (.*)$/gm)) {
-    const { data: event } = RunEvent.safeParse(parsed(line!));
+    const { data: event } = RunEvent.safeParse(parseJson(line!));
     if (event?.type === "stdout" || event?.type === "stderr")
       output.push([event.type, Buffer.from(event.data, event.encoding ?? "utf8")]);
     if (event?.type === "exit" && event.exit_code !== null)
       return { output, end: { exitCode: event.exit_code, ...(event.signal && { signal: event.signal }) } };
   }
   return undefined;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

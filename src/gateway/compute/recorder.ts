@@ -7,6 +7,7 @@ import {
   MAX_KEPT_ANSWER_BYTES,
 } from "../../protocol/cassette.js";
 import { CerverError } from "../../protocol/errors.js";
+import { parseJson } from "../../util/parse-json.js";
 import { type Ids, keyOf, marked, type Question } from "./cassette.js";
 import type { CloudAccount, ProviderAdapter, ProviderEnv, SandboxRecord } from "./contract.js";
 import { Redactor } from "./redactor.js";
@@ -320,7 +321,7 @@ class Recorder {
   }
 
   #answer({ status, headers }: Response, text: string, call: Call): CassetteOutcome {
-    const body = parsed(text);
+    const body = parseJson(text);
     if (status >= 400) return this.#error(CerverError.fromBody(status, body), false, call);
     const type = headers.get("content-type") ?? "application/octet-stream";
     if (body === undefined) return { kind: "answer", status, type, body: this.#put(text, call.ids) };
@@ -437,14 +438,6 @@ function textsOf({ asked, outcome }: CassetteCall): string {
 function withoutWords(outcome: CassetteOutcome, why: "secret" | "too_large"): CassetteOutcome {
   if (outcome.kind !== "error") return { kind: "omitted", why };
   return { kind: "error", thrown: outcome.thrown, code: outcome.code, message: "Its words are not kept." };
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function rounded(ms: number): number {

@@ -5,7 +5,7 @@ import type { NewSandboxRequest, SandboxAnswer } from "../../protocol/sandbox.js
 import type { Database } from "../store/schema.js";
 import type { CloudProviders } from "./cloud-providers.js";
 import type { Computes } from "./computes.js";
-import { type ProviderAdapter, type ReachedSandbox, registeredName } from "./contract.js";
+import { type ProviderAdapter, type ProviderEnv, type ReachedSandbox, registeredName } from "./contract.js";
 import type { ProviderRegistry } from "./registry.js";
 
 /** How long a compute may take to make a sandbox. */
@@ -16,6 +16,8 @@ export interface SandboxesDeps {
   providers: ProviderRegistry;
   computes: Computes;
   clouds: CloudProviders;
+  /** Fails where an account's limits would have to count a sandbox that no session has. */
+  refuseUncounted: (accountId: string, provider: string) => Promise<void>;
   now?: () => number;
 }
 
@@ -32,23 +34,33 @@ export class Sandboxes {
     const { provider: _, compute_id: __, sandbox_id: ___, ...rest } = request;
     const compute = await this.#choose(accountId, request);
     const adapter = this.#adapter(compute.provider);
-    const record = await adapter.createSandbox(rest, {
+    await this.#deps.refuseUncounted(accountId, registeredName(adapter));
+    const env: ProviderEnv = {
       accountId,
       computeId: compute.compute_id,
       credentials: {},
       signal: AbortSignal.any([signal, AbortSignal.timeout(CREATE_TIMEOUT_MS)]),
-    });
+    };
+    const record = await adapter.createSandbox(rest, env);
     const created_at = this.#deps.now();
-    await this.#deps.db
-      .insertInto("sandboxes")
-      .values({
-        account_id: accountId,
-        sandbox_id: record.sandboxId,
-        provider: registeredName(adapter),
-        compute_id: record.computeId,
-        created_at,
-      })
-      .execute();
+    try {
+      await this.#deps.db
+        .insertInto("sandboxes")
+        .values({
+          account_id: accountId,
+          sandbox_id: record.sandboxId,
+          provider: registeredName(adapter),
+          compute_id: record.computeId,
+          created_at,
+        })
+        .execute();
+    } catch (error) {
+      // What is on no list could never be deleted.
+      const signal = AbortSignal.timeout(CREATE_TIMEOUT_MS);
+      const response = await adapter.deleteSandbox(record, { ...env, signal });
+      await response.body?.cancel();
+      throw error;
+    }
     return {
       sandbox_id: record.sandboxId,
       provider: registeredName(adapter),

@@ -16,6 +16,23 @@ export interface VendorSays {
   cause?: unknown;
 }
 
+/**
+ * Words with a stand-in where a credential stands in them. An error of `fetch` about a header holds what was sent, which is
+ * without the white space around it.
+ */
+export function withoutSecret(words: string, secret: string | undefined, standIn: string): string {
+  const sent = secret?.trim();
+  return sent ? words.replaceAll(sent, standIn) : words;
+}
+
+/** Until when the vendor asks to be left alone, in milliseconds from now: seconds or a date (RFC 9110, section 10.2.3). */
+export function retryAfterOf(response: Response): number | undefined {
+  const value = response.headers.get("retry-after")?.trim();
+  if (!value) return undefined;
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+}
+
 /** The failure that reaches the caller: the vendor's code and words, and what to do about them. */
 export function vendorFailure(says: VendorSays): CerverError {
   const { vendor, doing, status, code, message, retryAfterMs, cause } = says;

@@ -28,8 +28,10 @@ export type TakeOutput = (stream: "stdout" | "stderr", bytes: Uint8Array) => Pro
  * When `signal` aborts, the whole process tree has to be ended there before this settles: with the end that the vendor
  * tells, or by rejecting with the signal's reason. Rejects with `compute_lost` when nobody can say how it ended, and with
  * any other `CerverError` when nothing of it ran.
+ *
+ * Calls `begun` when the vendor says that the command has begun: a stream of its events is opened then.
  */
-export type RunAtVendor = (output: TakeOutput, signal: AbortSignal) => Promise<VendorEnd>;
+export type RunAtVendor = (output: TakeOutput, signal: AbortSignal, begun: () => void) => Promise<VendorEnd>;
 
 /** Runs to the end at a vendor: a `SandboxRunAnswer`, its output kept within bounds. */
 export async function vendorAnswer(
@@ -38,9 +40,8 @@ export async function vendorAnswer(
   run: RunAtVendor,
 ): Promise<Response> {
   const outputs = { stdout: new OutputCollector(), stderr: new OutputCollector() };
-  const ended = await limited(request, caller, run, (stream, bytes) =>
-    outputs[stream].push(Buffer.from(bytes)),
-  );
+  const take: TakeOutput = (stream, bytes) => outputs[stream].push(Buffer.from(bytes));
+  const ended = await limited(request, caller, (signal) => run(take, signal, () => {}));
   const [out, err] = [outputs.stdout.finish(), outputs.stderr.finish()];
   return Response.json({
     run_id: runIdOf(request),
@@ -57,8 +58,9 @@ export async function vendorAnswer(
 }
 
 /**
- * Runs at a vendor, with server-sent `RunEvent`s while it happens. Resolves when the command's first sign is there, so
- * that what never ran is a failure and not a stream. Cancelling the body ends the command.
+ * Runs at a vendor, with server-sent `RunEvent`s while it happens. Resolves when the command has begun, so that what never
+ * ran is a failure and not a stream. Cancelling the body ends the command: it is done when that has ended, and rejects with
+ * what kept it from that.
  */
 export async function vendorStream(
   request: SandboxRunRequest,
@@ -76,10 +78,13 @@ export async function vendorStream(
         controller = given;
       },
       pull: () => room?.(),
-      cancel: () => {
+      cancel: async () => {
         isOver = true;
         room?.();
         left.abort(new CerverError("timed_out", "The caller went away, so the run was cancelled."));
+        await ended.catch((error: unknown) => {
+          if (error !== signal.reason) throw error;
+        });
       },
     },
     { highWaterMark: HIGH_WATER_BYTES, size: (chunk) => chunk?.byteLength ?? 0 },
@@ -98,8 +103,7 @@ export async function vendorStream(
     begun = resolve;
   });
   writer.event({ type: "start", run_id, runtime: request.runtime });
-  const ended = limited(request, signal, run, async (stream, bytes) => {
-    begun();
+  const take: TakeOutput = async (stream, bytes) => {
     bytesOf[stream] += bytes.byteLength;
     writer.output(stream, Buffer.from(bytes));
     if (isOver || (controller.desiredSize ?? 0) > 0) return;
@@ -107,7 +111,8 @@ export async function vendorStream(
       room = resolve;
     });
     room = undefined;
-  });
+  };
+  const ended = limited(request, signal, (either) => run(take, either, begun));
   const finished = ended.then(
     (end): RunEvent => ({
       type: "exit",
@@ -128,22 +133,14 @@ export async function vendorStream(
       close();
     },
     (error: unknown) => {
-      writer.end(lostEvent(run_id, error));
+      writer.end(errorEvent(run_id, error, error === signal.reason ? "cancelled" : "lost"));
       close();
     },
   );
-  // A command that prints nothing for a while has begun all the same.
-  const patience = setTimeout(() => begun(), PATIENCE_MS);
-  try {
-    await Promise.race([hasBegun, finished]);
-  } finally {
-    clearTimeout(patience);
-  }
+  await Promise.race([hasBegun, finished]);
   return new Response(body, { headers: { "content-type": "text/event-stream" } });
 }
 
-/** How long a stream waits for its command to fail or to print before it is opened, in milliseconds. */
-const PATIENCE_MS = 50;
 const KEEP_ALIVE = Buffer.from(": keep-alive\n\n");
 
 type Ended = Pick<SandboxRunAnswer, "status" | "exit_code" | "signal" | "duration_ms" | "end_reason">;
@@ -152,8 +149,7 @@ type Ended = Pick<SandboxRunAnswer, "status" | "exit_code" | "signal" | "duratio
 async function limited(
   request: SandboxRunRequest,
   caller: AbortSignal,
-  run: RunAtVendor,
-  output: TakeOutput,
+  run: (signal: AbortSignal) => Promise<VendorEnd>,
 ): Promise<Ended & { status: RunStatus; duration_ms: number }> {
   caller.throwIfAborted();
   const limit = new AbortController();
@@ -163,12 +159,10 @@ async function limited(
   }, seconds * 1000);
   const began = performance.now();
   try {
-    const end = await run(output, AbortSignal.any([caller, limit.signal])).catch(
-      (error: unknown): VendorEnd => {
-        if (limit.signal.aborted && error === limit.signal.reason) return { exitCode: TIMEOUT_EXIT_CODE };
-        throw error;
-      },
-    );
+    const end = await run(AbortSignal.any([caller, limit.signal])).catch((error: unknown): VendorEnd => {
+      if (limit.signal.aborted && error === limit.signal.reason) return { exitCode: TIMEOUT_EXIT_CODE };
+      throw error;
+    });
     const duration_ms = Math.round((performance.now() - began) * 100) / 100;
     if (limit.signal.aborted) {
       const signal = end.signal ?? null;
@@ -193,12 +187,12 @@ async function limited(
   }
 }
 
-function lostEvent(run_id: string, error: unknown): RunEvent {
+function errorEvent(run_id: string, error: unknown, status: "cancelled" | "lost"): RunEvent {
   const known = error instanceof CerverError ? error : undefined;
   return {
     type: "error",
     run_id,
-    status: "lost",
+    status,
     code: known?.code ?? "provider_failed",
     error: known?.message ?? "The provider stopped telling about the run, so its outcome is unknown.",
     ...(known?.hint && { hint: known.hint }),

@@ -6,6 +6,13 @@ const KEEP_ALIVE_MS = 15_000;
 /** A reader that is this far behind misses news, and is told how many. In bytes. */
 const MAX_BEHIND = 1024 * 1024;
 
+/** Every event goes out when it happens: nothing on the way may keep it or put it together with others. */
+export const EVENT_STREAM_HEADERS = {
+  "Content-Type": "text/event-stream",
+  "Cache-Control": "no-cache, no-transform",
+  "X-Accel-Buffering": "no",
+};
+
 const encoder = new TextEncoder();
 
 /** News as server-sent events, until the reader leaves. */

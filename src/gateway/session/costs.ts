@@ -1,6 +1,7 @@
 import type { AccountLimits, AccountSpend, SessionCost } from "../../protocol/costs.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
+import { Lines } from "../../util/lines.js";
 import type { ComputeUseRow, Database } from "../store/schema.js";
 import type { Orphans } from "./orphans.js";
 import type { Session } from "./session-record.js";
@@ -24,6 +25,13 @@ export interface NewUse {
   reservedUsd: number;
 }
 
+/** By the ids of uses; now, or at a time that has been. */
+interface WhichUses {
+  only?: string;
+  except?: string | undefined;
+  at?: number;
+}
+
 /** The id that the sandbox of a use gets where the compute lets us choose it: known before anything is made. */
 export function proposedSandbox(useId: string): `sbx_${string}` {
   return `sbx_${useId.replace(/^use_/, "")}`;
@@ -38,22 +46,15 @@ export function proposedSandbox(useId: string): `sbx_${string}` {
 export class Costs {
   readonly #deps: CostsDeps;
   /** Admissions of one account, one after the other. */
-  readonly #admitting = new Map<string, Promise<unknown>>();
+  readonly #admitting = new Lines();
 
   constructor(deps: CostsDeps) {
     this.#deps = deps;
   }
 
   /** Admits a use, and returns its id. Fails with `spend_limit` when the account's limits leave no room for it. */
-  async admit(use: NewUse): Promise<string> {
-    const before = this.#admitting.get(use.accountId);
-    const admitted = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#admit(use));
-    this.#admitting.set(use.accountId, admitted);
-    try {
-      return await admitted;
-    } finally {
-      if (this.#admitting.get(use.accountId) === admitted) this.#admitting.delete(use.accountId);
-    }
+  admit(use: NewUse): Promise<string> {
+    return this.#admitting.inLine(use.accountId, () => this.#admit(use));
   }
 
   async #admit({ accountId, sessionId, provider, computeId, reservedUsd }: NewUse): Promise<string> {
@@ -104,46 +105,56 @@ export class Costs {
   }
 
   /**
-   * Ends what a session still uses: all of it, or only one sandbox, or all but one. Its cost is on the session's row then.
+   * Ends uses of a session: all that are open, or only one, or all but one. Their cost is on the session's row then.
    */
-  async ended(sessionId: string, which: { only?: string; except?: string } = {}): Promise<void> {
-    const { db, now, costOf } = this.#deps;
-    await db.transaction().execute(async (tx) => {
-      const open = await tx
-        .selectFrom("compute_uses")
-        .selectAll()
-        .where("session_id", "=", sessionId)
-        .where("ended_at", "is", null)
-        .execute();
-      for (const use of open) {
-        if (which.only !== undefined && use.sandbox_id !== which.only) continue;
-        if (which.except !== undefined && use.sandbox_id === which.except) continue;
-        const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
-        const ended = await tx
-          .updateTable("compute_uses")
-          .set({ ended_at: now(), cost_usd: cost })
-          .where("id", "=", use.id)
-          .where("ended_at", "is", null)
-          .returning("id")
-          .executeTakeFirst();
-        if (!ended) continue;
-        await tx
-          .updateTable("sessions")
-          .set(({ eb }) => ({ cost_usd: eb("cost_usd", "+", cost) }))
-          .where("id", "=", sessionId)
-          .execute();
-      }
-      if (which.only === undefined)
-        await tx.updateTable("sessions").set({ cost_since: null }).where("id", "=", sessionId).execute();
-    });
+  async ended(sessionId: string, which: WhichUses = {}): Promise<void> {
+    await this.#deps.db.transaction().execute((tx) => this.endedWithin(tx, sessionId, which));
   }
 
-  /** Uses whose sandbox no session has, of what an earlier process was in the middle of: their sandboxes are orphans. */
+  /** {@link ended}, with what else is written in a transaction. */
+  async endedWithin(tx: Database, sessionId: string, which: WhichUses): Promise<void> {
+    const { costOf } = this.#deps;
+    const at = which.at ?? this.#deps.now();
+    const open = await tx
+      .selectFrom("compute_uses")
+      .selectAll()
+      .where("session_id", "=", sessionId)
+      .where("ended_at", "is", null)
+      .execute();
+    for (const use of open) {
+      if (which.only !== undefined && use.id !== which.only) continue;
+      if (use.id === which.except) continue;
+      const cost = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, at));
+      const ended = await tx
+        .updateTable("compute_uses")
+        .set({ ended_at: at, cost_usd: cost })
+        .where("id", "=", use.id)
+        .where("ended_at", "is", null)
+        .returning("id")
+        .executeTakeFirst();
+      if (!ended) continue;
+      await tx
+        .updateTable("sessions")
+        .set(({ eb }) => ({ cost_usd: eb("cost_usd", "+", cost) }))
+        .where("id", "=", sessionId)
+        .execute();
+    }
+    if (which.only === undefined)
+      await tx.updateTable("sessions").set({ cost_since: null }).where("id", "=", sessionId).execute();
+  }
+
+  /** Uses whose sandbox no open session has, of what an earlier process was in the middle of: their sandboxes are orphans. */
   async endAbandoned(orphans: Orphans): Promise<void> {
     const { db, costOf, now } = this.#deps;
     const uses = await db
       .selectFrom("compute_uses")
       .selectAll()
+      .select(({ selectFrom }) =>
+        selectFrom("sessions")
+          .select("sessions.ended_at")
+          .whereRef("sessions.id", "=", "compute_uses.session_id")
+          .as("session_ended_at"),
+      )
       .where("ended_at", "is", null)
       .where(({ not, exists, selectFrom }) =>
         not(
@@ -151,7 +162,8 @@ export class Costs {
             selectFrom("sessions")
               .select("id")
               .whereRef("sessions.id", "=", "compute_uses.session_id")
-              .whereRef("sessions.sandbox_id", "=", "compute_uses.sandbox_id"),
+              .whereRef("sessions.sandbox_id", "=", "compute_uses.sandbox_id")
+              .where("sessions.ended_at", "is", null),
           ),
         ),
       )
@@ -165,6 +177,10 @@ export class Costs {
         sandboxId: use.sandbox_id ?? orphans.named(use.provider, proposedSandbox(use.id)),
         why: "the gateway was stopped while it was made",
       });
+      if (use.session_ended_at !== null) {
+        await this.ended(use.session_id, { at: use.session_ended_at });
+        continue;
+      }
       const cost_usd = use.sandbox_id === null ? 0 : costOf(use.provider, secondsOf(use, now()));
       await db
         .updateTable("compute_uses")
@@ -172,6 +188,20 @@ export class Costs {
         .where("id", "=", use.id)
         .execute();
     }
+  }
+
+  /** Fails with `spend_limit` where an account's limits would have to count something that no use is kept of. */
+  async refuseUncounted(accountId: string, provider: string): Promise<void> {
+    const { max_sessions, spend_per_month_usd } = await this.limits(accountId);
+    const isFree = this.priceOf(provider, 3_600) === 0;
+    if (max_sessions === null && (spend_per_month_usd === null || isFree)) return;
+    throw new CerverError(
+      "spend_limit",
+      "This account has limits, which a sandbox without a session passes by.",
+      {
+        hint: "Create a session, which is counted: POST /v2/sessions. Or lift the limits: PUT /v2/account/limits.",
+      },
+    );
   }
 
   /** What a provider charges for so many seconds. */

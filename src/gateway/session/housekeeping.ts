@@ -12,6 +12,8 @@ import type { SessionSandboxes } from "./session-sandbox.js";
 const LOOK_MS = 5_000;
 /** What could not be ended is tried again after so many looks: a minute. */
 const ORPHAN_LOOKS = 12;
+/** How many sessions are read, and judged, at once. */
+const PAGE = 50;
 
 export interface HousekeepingDeps {
   db: Database;
@@ -58,52 +60,70 @@ export class Housekeeping {
   }
 
   async #look(): Promise<void> {
-    const now = this.#deps.now();
-    const candidates = await this.#deps.db
-      .selectFrom("sessions")
-      .selectAll()
-      .where("ended_at", "is", null)
-      .where("compute_id", "is not", null)
-      .where(({ eb, or, and }) =>
-        or([
-          eb("deadline_at", "<=", now),
-          and([eb("paused_at", "is", null), eb("idle_timeout_ms", "is not", null)]),
-          and([
-            eb("paused_at", "is", null),
-            eb("max_cost_usd", "is not", null),
-            eb("cost_since", "is not", null),
-          ]),
-        ]),
-      )
-      .limit(1_000)
-      .execute();
-    for (const session of candidates) {
-      try {
-        await this.#judge(session, now);
-      } catch (error) {
-        this.#deps.logger.warn(
-          { err: error, session_id: session.id },
-          "a session could not be ended or paused",
-        );
-      }
+    // Each page is read when the one before has been judged: what changed meanwhile is seen.
+    for (let after = "", more = true; more; ) {
+      const page = await this.#candidates(after);
+      await Promise.all(page.map((session) => this.#judgeSafely(session)));
+      after = page.at(-1)?.id ?? "";
+      more = page.length === PAGE;
     }
   }
 
-  async #judge(session: Session, now: number): Promise<void> {
-    const { close, costs, life, sandboxes } = this.#deps;
-    if (session.deadline_at !== null && session.deadline_at <= now) return close(session, "deadline");
-    if (session.paused_at !== null) return;
-    if (
-      session.max_cost_usd !== null &&
-      session.max_cost_usd > 0 &&
-      costs.soFar(session) >= session.max_cost_usd
-    )
-      return close(session, "cost_cap");
-    const sleepsAt = this.sleepsAt(session);
-    if (sleepsAt === null || sleepsAt > now) return;
+  /** Sessions that may be over or at rest by now, as far as their rows can tell. */
+  #candidates(after: string): Promise<Session[]> {
+    const now = this.#deps.now();
+    return this.#deps.db
+      .selectFrom("sessions")
+      .selectAll()
+      .where("id", ">", after)
+      .where("ended_at", "is", null)
+      .where("compute_id", "is not", null)
+      .where(({ eb, fn, ref, or, and }) =>
+        or([
+          eb("deadline_at", "<=", now),
+          and([
+            eb("paused_at", "is", null),
+            // Activity that is not in the row yet only makes it later.
+            eb(eb(fn.coalesce("last_active_at", "created_at"), "+", ref("idle_timeout_ms")), "<=", now),
+          ]),
+          and([eb("paused_at", "is", null), eb("max_cost_usd", ">", 0), eb("cost_since", "is not", null)]),
+        ]),
+      )
+      .orderBy("id")
+      .limit(PAGE)
+      .execute();
+  }
+
+  async #judgeSafely(session: Session): Promise<void> {
+    try {
+      await this.#judge(session);
+    } catch (error) {
+      this.#deps.logger.warn(
+        { err: error, session_id: session.id },
+        "a session could not be ended or paused",
+      );
+    }
+  }
+
+  async #judge(session: Session): Promise<void> {
+    const { close, life, sandboxes } = this.#deps;
+    const due = this.#due(session);
+    if (due === undefined) return;
     // A vendor that cannot keep the files has no rest to offer.
-    if (sandboxes.canRest(session)) await life.pause(session, { discard_files: false }, "idle");
-    else await close(session, "idle");
+    if (due !== "idle" || !sandboxes.canRest(session)) return close(session, due);
+    await life.pause(session, { discard_files: false }, "idle", (now) => this.#due(now) === "idle");
+  }
+
+  /** Why a session is to end or to rest now, if it is. */
+  #due(session: Session): "deadline" | "cost_cap" | "idle" | undefined {
+    const now = this.#deps.now();
+    if (session.ended_at !== null || session.compute_id === null) return undefined;
+    if (session.deadline_at !== null && session.deadline_at <= now) return "deadline";
+    if (session.paused_at !== null) return undefined;
+    const { max_cost_usd: cap } = session;
+    if (cap !== null && cap > 0 && this.#deps.costs.soFar(session) >= cap) return "cost_cap";
+    const sleepsAt = this.sleepsAt(session);
+    return sleepsAt !== null && sleepsAt <= now ? "idle" : undefined;
   }
 
   /** When a session is paused if nothing happens until then; null when it is not, for now. */

@@ -7,14 +7,6 @@ const KEEP_MS = 24 * 3_600_000;
 /** Old keys are removed at most this often. */
 const SWEEP_MS = 600_000;
 
-/** What a key stands for. */
-export interface KnownKey {
-  /** The run that the first request began, or was about to. */
-  runId: string | null;
-  /** What the first request was answered with, as JSON, once it was. */
-  answer: string | null;
-}
-
 /** Makes a request with an `Idempotency-Key` happen once: the same key and body get the same answer. */
 export class IdempotencyKeys {
   readonly #db: Database;

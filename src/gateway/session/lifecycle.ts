@@ -8,6 +8,7 @@ import type {
   ResumeRequest,
   SessionMoved,
 } from "../../protocol/sessions.js";
+import { Lines } from "../../util/lines.js";
 import { type CarryReport, carryFolder } from "../compute/carry.js";
 import type { Computes } from "../compute/computes.js";
 import type { Database } from "../store/schema.js";
@@ -16,6 +17,7 @@ import { lifetimeMs, type Provisioned, type Provisioning } from "./provisioning.
 import type { Runs } from "./runs/runs.js";
 import type { Session } from "./session-record.js";
 import type { SandboxPlace, SessionSandboxes } from "./session-sandbox.js";
+import { variablesOf, withEnv, withVariables } from "./session-variables.js";
 import type { Transcripts } from "./transcripts.js";
 
 /** How long putting a sandbox to sleep or waking it may take. */
@@ -34,11 +36,12 @@ export interface LifecycleDeps {
   onChange: (session: Session, change: "paused" | "resumed" | "moved") => void;
 }
 
-type CarryWish = Pick<ChangeComputeRequest, "carry" | "leave_secrets" | "skip_ignored">;
+type MoveWish = Pick<ChangeComputeRequest, "carry" | "leave_secrets" | "skip_ignored" | "env">;
 
 /** What becomes of an open session's compute: it rests, comes back, moves. The session and its transcript stay. */
 export class Lifecycle {
   readonly #deps: LifecycleDeps;
+  readonly #lines = new Lines();
 
   constructor(deps: LifecycleDeps) {
     this.#deps = deps;
@@ -47,15 +50,50 @@ export class Lifecycle {
   /**
    * Releases a session's compute: its runs end, it costs nothing more, and its files wait where they are.
    *
-   * A provider that cannot keep files is a `conflict`, unless they may be lost.
+   * A provider that cannot keep files is a `conflict`, unless they may be lost. `isWanted` is asked when its turn has come.
    */
-  async pause(session: Session, { discard_files }: PauseRequest, why: string): Promise<SessionMoved> {
-    refuseEnded(session);
+  pause(
+    session: Session,
+    { discard_files }: PauseRequest,
+    why: string,
+    isWanted: (session: Session) => boolean = () => true,
+  ): Promise<SessionMoved> {
+    return this.#inLine(session, undefined, (now) =>
+      isWanted(now) ? this.#pause(now, discard_files, why) : Promise.resolve(moved(now)),
+    );
+  }
+
+  /** Brings a session back, on the compute it had or on another one. */
+  resume(session: Session, request: ResumeRequest, signal: AbortSignal): Promise<SessionMoved> {
+    return this.#inLine(session, signal, (now) => this.#resume(now, request, signal));
+  }
+
+  /** Gives a session another compute, or none. Its runs end; the working folder goes along when both computes can. */
+  changeCompute(session: Session, request: ChangeComputeRequest, signal: AbortSignal): Promise<SessionMoved> {
+    return this.#inLine(session, signal, (now) => this.#changeCompute(now, request, signal));
+  }
+
+  /** One change of a session after the other: each begins with what the one before it left. */
+  #inLine<T>(
+    { id }: Session,
+    signal: AbortSignal | undefined,
+    work: (now: Session) => Promise<T>,
+  ): Promise<T> {
+    return this.#lines.inLine(id, async () => {
+      signal?.throwIfAborted();
+      const now = await this.#read(id);
+      if (!now) throw endedMeanwhile(id);
+      refuseEnded(now);
+      return work(now);
+    });
+  }
+
+  async #pause(session: Session, discardFiles: boolean, why: string): Promise<SessionMoved> {
     if (session.compute_id === null) throw nothingToPause(session);
     if (session.paused_at !== null) return moved(session);
-    const { sandboxes, runs, costs, transcripts } = this.#deps;
+    const { sandboxes, runs, transcripts } = this.#deps;
     const keeps = sandboxes.canRest(session);
-    if (!keeps && !discard_files) {
+    if (!keeps && !discardFiles) {
       throw new CerverError(
         "conflict",
         `${session.provider} cannot keep the files of a sandbox that rests.`,
@@ -65,27 +103,24 @@ export class Lifecycle {
       );
     }
     await runs.endAll(session, "paused");
-    if (!keeps) await sandboxes.end(session);
-    else if (isProviderHandle(session.compute_id)) await this.#suspend(session);
-    await costs.ended(session.id);
-    const paused = await this.#update(session, {
+    if (keeps && isProviderHandle(session.compute_id)) await this.#suspend(session);
+    const paused = await this.#become(session, "paused", {
       paused_at: this.#deps.now(),
       ...(!keeps && { sandbox_id: null }),
     });
+    if (!keeps) await sandboxes.end(session);
     await transcripts.append(session, [note(`Paused (${why}): the compute is released.`)]);
     return moved(paused);
   }
 
-  /** Brings a session back, on the compute it had or on another one. */
-  async resume(session: Session, request: ResumeRequest, signal: AbortSignal): Promise<SessionMoved> {
-    refuseEnded(session);
-    if (request.compute) return this.changeCompute(session, { ...request, compute: request.compute }, signal);
-    if (session.compute_id !== null && session.paused_at === null) return moved(session);
+  async #resume(session: Session, request: ResumeRequest, signal: AbortSignal): Promise<SessionMoved> {
+    if (request.compute)
+      return this.#changeCompute(session, { ...request, compute: request.compute }, signal);
+    const warnings = request.env && { warnings: [ENV_NOT_USED] };
+    if (session.compute_id !== null && session.paused_at === null) return { ...moved(session), ...warnings };
     if (session.compute_id === null || session.sandbox_id === null)
       return this.#move(session, {}, request, signal);
-    const { costs, sandboxes, transcripts } = this.#deps;
-    const reached = sandboxes.reach(session, AbortSignal.any([signal, AbortSignal.timeout(REST_TIMEOUT_MS)]));
-    if (!reached) throw new Error(`session ${session.id} has no adapter`);
+    const { costs, transcripts } = this.#deps;
     const useId = await costs.admit({
       accountId: session.account_id,
       sessionId: session.id,
@@ -93,39 +128,47 @@ export class Lifecycle {
       computeId: session.compute_id,
       reservedUsd: this.#reserve(session),
     });
+    let awake: SandboxPlace;
     try {
-      const { adapter, record, env } = reached;
-      let { sandboxId } = record;
-      if (adapter.cloud?.wake && isProviderHandle(record.computeId))
-        sandboxId = (await adapter.cloud.wake(record, env)).sandboxId;
-      else {
-        const state = await adapter.getState(record, env);
-        await state.body?.cancel();
-        if (!state.ok) throw sandboxGone(session);
-      }
-      await costs.began(useId, sandboxId);
-      const back = await this.#update(session, {
-        paused_at: null,
-        sandbox_id: sandboxId,
-        cost_since: this.#deps.now(),
-        last_active_at: this.#deps.now(),
-        ...this.#deadline(session, session.compute_id),
-      });
-      await transcripts.append(session, [note("Resumed on the same compute.")]);
-      return moved(back);
+      awake = { ...session, sandbox_id: await this.#wake(session, signal) };
     } catch (error) {
       await costs.discard(useId);
       throw error;
     }
+    try {
+      await costs.began(useId, awake.sandbox_id!);
+      const values = {
+        sandbox_id: awake.sandbox_id,
+        ...this.#fresh(session.request_json, session.compute_id),
+      };
+      const back = await this.#become(session, "resumed", values, useId);
+      await transcripts.append(session, [note("Resumed on the same compute.")]);
+      return { ...moved(back), ...warnings };
+    } catch (error) {
+      await this.#undo(awake, useId);
+      throw error;
+    }
   }
 
-  /** Gives a session another compute, or none. Its runs end; the working folder goes along when both computes can. */
-  async changeCompute(
+  /** Wakes a sandbox, or finds that it is still there. Returns its id, which may be another one. */
+  async #wake(session: Session, signal: AbortSignal): Promise<string> {
+    const within = AbortSignal.any([signal, AbortSignal.timeout(REST_TIMEOUT_MS)]);
+    const reached = this.#deps.sandboxes.reach(session, within);
+    if (!reached) throw new Error(`session ${session.id} has no adapter`);
+    const { adapter, record, env } = reached;
+    if (adapter.cloud?.wake && isProviderHandle(record.computeId))
+      return (await adapter.cloud.wake(record, env)).sandboxId;
+    const state = await adapter.getState(record, env);
+    await state.body?.cancel();
+    if (!state.ok) throw sandboxGone(session);
+    return record.sandboxId;
+  }
+
+  async #changeCompute(
     session: Session,
     request: ChangeComputeRequest,
     signal: AbortSignal,
   ): Promise<SessionMoved> {
-    refuseEnded(session);
     const { compute, compute_priority: priority } = request;
     if (compute === null) return this.#release(session);
     if (compute) return this.#move(session, { compute }, request, signal);
@@ -135,6 +178,7 @@ export class Lifecycle {
         return await this.#move(session, { compute: { compute_id: id } }, request, signal);
       } catch (error) {
         if (signal.aborted || !(error instanceof CerverError)) throw error;
+        if (error instanceof ChangedMeanwhile || error.code === "session_ended") throw error;
         failure = error;
       }
     }
@@ -143,11 +187,10 @@ export class Lifecycle {
 
   /** The session keeps its transcript, and has no compute any more. */
   async #release(session: Session): Promise<SessionMoved> {
-    const { sandboxes, runs, costs, transcripts } = this.#deps;
+    const { sandboxes, runs, transcripts } = this.#deps;
     if (session.compute_id === null) return moved(session);
     await runs.endAll(session, "compute_released");
-    await costs.ended(session.id);
-    const free = await this.#update(session, {
+    const free = await this.#become(session, "moved", {
       provider: "none",
       compute_id: null,
       sandbox_id: null,
@@ -162,10 +205,10 @@ export class Lifecycle {
   async #move(
     session: Session,
     where: Pick<CreateSessionRequest, "compute">,
-    wish: CarryWish,
+    wish: MoveWish,
     signal: AbortSignal,
   ): Promise<SessionMoved> {
-    const { sandboxes, runs, costs, provisioning, transcripts } = this.#deps;
+    const { sandboxes, runs, provisioning, transcripts } = this.#deps;
     const {
       target_compute_id: _,
       compute: __,
@@ -178,11 +221,13 @@ export class Lifecycle {
       ? { ...rest, ...(rest.mode === "pinned" && { mode: "balanced" as const }) }
       : policy;
     const request: CreateSessionRequest = { ...created, policy: openPolicy, ...where };
+    const metadata = JSON.parse(session.metadata_json) as Metadata;
+    const { env = {} } = wish;
     const made = await provisioning.provision({
       accountId: session.account_id,
       sessionId: session.id,
       request,
-      metadata: JSON.parse(session.metadata_json) as Metadata,
+      metadata: withEnv(metadata, wish.env),
       signal,
     });
     const place: SandboxPlace = {
@@ -194,38 +239,48 @@ export class Lifecycle {
     };
     // A vendor that names sandboxes by their session gave the one that there was: nothing has to move.
     const isSame = made.computeId === session.compute_id && made.sandboxId === session.sandbox_id;
-    let carried: CarryReport | undefined;
-    let warning: string | undefined;
+    let carried: CarryReport | string | undefined;
+    let there: Session;
     try {
       await runs.endAll(session, "compute_changed");
-      const report = isSame ? undefined : await this.#carry(session, place, wish, signal);
-      if (typeof report === "string") warning = report;
-      else carried = report;
+      carried = isSame ? undefined : await this.#carry(session, place, wish, signal);
+      const bound = this.#bound(request, made);
+      there = await this.#become(session, "moved", bound, made.useId, Object.keys(env));
     } catch (error) {
       // The session stays where it was: nothing of it is lost.
-      await costs.ended(session.id, { only: made.sandboxId });
-      if (!isSame) await sandboxes.end(place);
+      await this.#undo(place, made.useId);
       throw error;
     }
-    await costs.ended(session.id, { except: made.sandboxId });
-    const there = await this.#update(session, this.#bound(session, request, made));
     if (session.sandbox_id !== null && !isSame) await sandboxes.end(session);
     const from = session.compute_id === null ? "" : ` from ${session.compute_id}`;
     await transcripts.append(session, [note(`Compute changed${from} to ${made.computeId}.`)]);
+    const unset = isSame ? [] : variablesOf(metadata).filter((name) => !Object.hasOwn(env, name));
+    const warnings = [
+      ...(typeof carried === "string" ? [carried] : []),
+      ...(unset.length > 0 ? [variablesUnset(unset)] : []),
+    ];
     return {
       ...moved(there),
-      carried: carried ? toCarried(carried) : null,
+      carried: typeof carried === "object" ? toCarried(carried) : null,
       routing: made.routing,
       ...(made.attempts.length > 1 && { attempts: made.attempts }),
-      ...(warning && { warnings: [warning] }),
+      ...(warnings.length > 0 && { warnings }),
     };
+  }
+
+  /** Ends what was made for a session that it did not get, and what that costs. */
+  async #undo(place: SandboxPlace, useId: string): Promise<void> {
+    await this.#deps.costs.ended(place.id, { only: useId });
+    const now = await this.#read(place.id);
+    const isItsOwn = now?.compute_id === place.compute_id && now.sandbox_id === place.sandbox_id;
+    if (!isItsOwn || now.ended_at !== null) await this.#deps.sandboxes.end(place);
   }
 
   /** Takes the working folder along. Returns why not in words, where that is no failure. */
   async #carry(
     session: Session,
     to: SandboxPlace,
-    { carry, leave_secrets, skip_ignored }: CarryWish,
+    { carry, leave_secrets, skip_ignored }: MoveWish,
     signal: AbortSignal,
   ): Promise<CarryReport | string | undefined> {
     if (carry === "never" || session.compute_id === null || session.sandbox_id === null) return undefined;
@@ -249,7 +304,8 @@ export class Lifecycle {
     await reached?.adapter.cloud?.suspend?.(reached.record, reached.env);
   }
 
-  #bound(session: Session, request: CreateSessionRequest, made: Provisioned) {
+  #bound(request: CreateSessionRequest, made: Provisioned) {
+    const request_json = JSON.stringify(request);
     return {
       provider: made.provider,
       compute_id: made.computeId,
@@ -257,17 +313,21 @@ export class Lifecycle {
       routing_json: JSON.stringify(made.routing),
       decision_json: JSON.stringify(made.decision),
       attempts_json: JSON.stringify(made.attempts),
-      request_json: JSON.stringify(request),
-      paused_at: null,
-      cost_since: this.#deps.now(),
-      last_active_at: this.#deps.now(),
-      ...this.#deadline({ ...session, request_json: JSON.stringify(request) }, made.computeId),
+      request_json,
+      ...this.#fresh(request_json, made.computeId),
     };
   }
 
-  #deadline(session: Session, computeId: string): { deadline_at: number | null } {
-    const ms = lifetimeMs(JSON.parse(session.request_json) as CreateSessionRequest, computeId);
-    return { deadline_at: ms === null ? null : this.#deps.now() + ms };
+  /** A session that has a compute again, from now on. */
+  #fresh(requestJson: string, computeId: string) {
+    const now = this.#deps.now();
+    const ms = lifetimeMs(JSON.parse(requestJson) as CreateSessionRequest, computeId);
+    return {
+      paused_at: null,
+      cost_since: now,
+      last_active_at: now,
+      deadline_at: ms === null ? null : now + ms,
+    };
   }
 
   #reserve(session: Session): number {
@@ -275,20 +335,45 @@ export class Lifecycle {
     return ms === null ? 0 : this.#deps.costs.priceOf(session.provider, ms / 1000);
   }
 
-  async #update(session: Session, values: Partial<Session>): Promise<Session> {
-    const row = await this.#deps.db
-      .updateTable("sessions")
-      .set({ ...values, updated_at: this.#deps.now() })
-      .where("id", "=", session.id)
-      .where("ended_at", "is", null)
-      .returningAll()
-      .executeTakeFirst();
-    const change = values.paused_at ? "paused" : values.compute_id === undefined ? "resumed" : "moved";
-    this.#deps.onChange(session, change);
-    if (row) return row;
-    throw new CerverError("session_ended", `Session ${session.id} was ended meanwhile.`);
+  #read(id: string, db: Database = this.#deps.db): Promise<Session | undefined> {
+    return db.selectFrom("sessions").selectAll().where("id", "=", id).executeTakeFirst();
+  }
+
+  /**
+   * Puts what has become of a session on the record, and the end of all its uses but one: in one transaction, and only if
+   * the session still is as it was. Closing it waits for nobody, and other gateways change sessions too.
+   */
+  async #become(
+    before: Session,
+    change: "paused" | "resumed" | "moved",
+    values: Partial<Session>,
+    useId?: string,
+    variables: readonly string[] = [],
+  ): Promise<Session> {
+    const { id } = before;
+    const { db, costs, now, onChange } = this.#deps;
+    const after = await db.transaction().execute(async (tx) => {
+      // This takes the session's row, so that it can be read and changed.
+      await costs.endedWithin(tx, id, { except: useId });
+      const there = await this.#read(id, tx);
+      if (!there || there.ended_at !== null) throw endedMeanwhile(id);
+      if (PLACE.some((column) => there[column] !== before[column])) throw new ChangedMeanwhile(id);
+      const metadata = JSON.parse(there.metadata_json) as Metadata;
+      const named = withVariables(metadata, [...new Set([...variablesOf(metadata), ...variables])]);
+      return tx
+        .updateTable("sessions")
+        .set({ ...values, metadata_json: JSON.stringify(named), updated_at: now() })
+        .where("id", "=", id)
+        .returningAll()
+        .executeTakeFirstOrThrow();
+    });
+    onChange(after, change);
+    return after;
   }
 }
+
+/** What says where a session is. */
+const PLACE = ["compute_id", "sandbox_id", "paused_at"] as const;
 
 function moved(session: Session): SessionMoved {
   return {
@@ -321,6 +406,29 @@ function refuseEnded(session: Session): void {
   throw new CerverError("session_ended", `Session ${session.id} has ended, and stays so.`, {
     hint: "Create a new one with POST /v2/sessions. Its transcript can still be read.",
   });
+}
+
+function endedMeanwhile(id: string): CerverError {
+  return new CerverError("session_ended", `Session ${id} was ended meanwhile.`, {
+    hint: "Create a new one with POST /v2/sessions.",
+  });
+}
+
+/** Another gateway was faster. */
+class ChangedMeanwhile extends CerverError {
+  constructor(id: string) {
+    super("conflict", `Something else changed session ${id} at the same time.`, {
+      hint: `Look where it is now with GET /v2/sessions/${id}, then send this again if it is still wanted.`,
+      details: { retryable: true },
+    });
+  }
+}
+
+const ENV_NOT_USED =
+  '"env" was not used: the session is on the compute that it had, with the variables it has there.';
+
+function variablesUnset(names: readonly string[]): string {
+  return `The values of variables are not kept, so these are not set on the new compute: ${names.join(", ")}. Give them as "env" when you move a session, or as "envs" with a run.`;
 }
 
 function nothingToPause(session: Session): CerverError {

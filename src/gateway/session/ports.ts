@@ -6,12 +6,12 @@ import type {
   PortForwarding,
   PortRequest,
   PortSocket,
-  ProviderAdapter,
   ProviderEnv,
   SandboxRecord,
 } from "../compute/contract.js";
 import type { ProviderRegistry } from "../compute/registry.js";
 import type { Session } from "./session-record.js";
+import { type PlacedSandbox, placed } from "./session-sandbox.js";
 
 /** Requests and sockets that one session's ports may have open at once. */
 const MAX_OPEN_PER_SESSION = 256;
@@ -45,9 +45,9 @@ export class Ports {
 
   /** A link that opens a port for whoever has it, for so many seconds; a vendor's own address where it has one. */
   async link(session: Session, port: number, seconds: number, signal: AbortSignal): Promise<PortLink> {
-    const { provider, record } = this.#target(session);
-    if (provider.cloud?.portUrl) {
-      const url = await provider.cloud.portUrl(record, port, this.#env(session, signal));
+    const { adapter, record } = this.#target(session);
+    if (adapter.cloud?.portUrl) {
+      const url = await adapter.cloud.portUrl(record, port, this.#env(session, signal));
       return { url, expires_at: null, port };
     }
     this.#forwarding(session);
@@ -160,36 +160,34 @@ export class Ports {
     return `${expirySeconds}.${this.#deps.masterKey.sign(SIGNED_FOR, text)}`;
   }
 
-  #target(session: Session): { provider: ProviderAdapter; record: SandboxRecord } {
+  #target(session: Session): PlacedSandbox {
     if (session.ended_at !== null) {
       throw new CerverError("session_ended", `Session ${session.id} has ended, and its servers with it.`, {
         hint: "Create a new one with POST /v2/sessions and start the server there.",
       });
     }
-    const provider = this.#deps.providers.get(session.provider as SandboxRecord["provider"]);
-    if (!provider || session.compute_id === null || session.sandbox_id === null) {
+    const target = placed(this.#deps.providers, session);
+    if (!target) {
       throw new CerverError("no_compute", `Session ${session.id} has no compute, so it has no ports.`, {
         hint: 'Create a session without "compute": null.',
       });
     }
-    const { providerName } = provider;
-    const record = { sandboxId: session.sandbox_id, computeId: session.compute_id, provider: providerName };
-    return { provider, record };
+    return target;
   }
 
   #forwarding(session: Session): { ports: PortForwarding; record: SandboxRecord } {
-    const { provider, record } = this.#target(session);
-    if (provider.cloud?.portUrl) {
+    const { adapter, record } = this.#target(session);
+    if (adapter.cloud?.portUrl) {
       throw new CerverError(
         "unsupported",
-        `${provider.providerName} serves ports under addresses of its own.`,
+        `${adapter.providerName} serves ports under addresses of its own.`,
         {
           hint: `Ask for that address: POST /v2/sessions/${session.id}/ports/PORT/link.`,
         },
       );
     }
-    if (provider.ports && !this.#deps.computes.isPublic(record.computeId))
-      return { ports: provider.ports, record };
+    if (adapter.ports && !this.#deps.computes.isPublic(record.computeId))
+      return { ports: adapter.ports, record };
     throw new CerverError("unsupported", "The compute of this session cannot show ports.", {
       hint: "Use a session on a machine that runs `cerver relay` of this version.",
     });

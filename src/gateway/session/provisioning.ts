@@ -54,6 +54,8 @@ export interface ProvisionOrder {
 
 /** A session's compute, and how it came by it. */
 export interface Provisioned {
+  /** The stretch of compute that it is charged as. */
+  useId: string;
   provider: string;
   computeId: string;
   sandboxId: string;
@@ -140,8 +142,8 @@ export class Provisioning {
     { accountId, sessionId, request, metadata, signal }: ProvisionOrder,
     candidate: Candidate,
     timeoutMs: number,
-  ): Promise<Pick<Provisioned, "computeId" | "sandboxId" | "provisionTimeMs">> {
-    const { costs } = this.#deps;
+  ): Promise<Pick<Provisioned, "useId" | "computeId" | "sandboxId" | "provisionTimeMs">> {
+    const { costs, orphans } = this.#deps;
     const adapter = this.#deps.providers.get(candidate.provider as ProviderName);
     if (!adapter) throw new Error(`the router chose ${candidate.provider}, which has no adapter`);
     const computeId = candidate.compute_id ?? candidate.key;
@@ -175,24 +177,20 @@ export class Provisioning {
     try {
       record = await inTime(creating, env.signal);
     } catch (error) {
-      await costs.discard(useId);
       const failure = timelyFailure(error, candidate, timeoutMs, signal);
+      const orphan = mayHaveMade(failure, env.signal)
+        ? await orphans.keepLost({ accountId, sessionId, adapter, computeId, proposed, why: failure.message })
+        : undefined;
+      // The orphan first: a gateway that is killed in between finds one of the two at its next start.
+      await costs.discard(useId);
+      if (orphan) orphans.endAfter(creating, orphan);
       await this.#learn(accountId, candidate, request, failure);
-      if (mayHaveMade(failure))
-        await this.#deps.orphans.clean({
-          accountId,
-          sessionId,
-          adapter,
-          computeId,
-          proposed,
-          why: failure.message,
-        });
       throw failure;
     }
     const provisionTimeMs = round(performance.now() - began);
     await costs.began(useId, record.sandboxId);
     await this.#learn(accountId, candidate, request, provisionTimeMs);
-    return { computeId, sandboxId: record.sandboxId, provisionTimeMs };
+    return { useId, computeId, sandboxId: record.sandboxId, provisionTimeMs };
   }
 
   /** What a create showed: how long it took, or how it failed. */
@@ -289,9 +287,9 @@ function lifetime(request: CreateSessionRequest, computeId: string): { timeout_m
   return ms === null ? {} : { timeout_ms: ms };
 }
 
-/** A create that was refused made nothing; one whose answer never came may have. */
-function mayHaveMade({ code }: CerverError): boolean {
-  return ["compute_lost", "timed_out", "provider_failed", "internal"].includes(code);
+/** A create that was refused made nothing; one whose answer never came, or that nobody waited for, may have. */
+function mayHaveMade({ code }: CerverError, { aborted }: AbortSignal): boolean {
+  return aborted || ["compute_lost", "timed_out", "provider_failed", "internal"].includes(code);
 }
 
 /** What a failed create is called: a vendor's own failure, or that it took too long. */

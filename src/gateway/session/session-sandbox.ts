@@ -11,6 +11,21 @@ const END_TIMEOUT_MS = 15_000;
 /** Where a session's sandbox is. */
 export type SandboxPlace = Pick<Session, "account_id" | "id" | "provider" | "compute_id" | "sandbox_id">;
 
+export type PlacedSandbox = Pick<ReachedSandbox, "adapter" | "record">;
+
+/** A session's sandbox and the adapter for it. Undefined for a session that has none. */
+export function placed(
+  providers: ProviderRegistry,
+  { provider, compute_id, sandbox_id }: SandboxPlace,
+): PlacedSandbox | undefined {
+  const adapter = providers.get(provider as ProviderName);
+  if (!adapter || compute_id === null || sandbox_id === null) return undefined;
+  return {
+    adapter,
+    record: { sandboxId: sandbox_id, computeId: compute_id, provider: adapter.providerName },
+  };
+}
+
 /** The sandboxes that sessions have: reaching one, and ending it for good. */
 export class SessionSandboxes {
   readonly #deps: { providers: ProviderRegistry; orphans: Orphans; logger: Logger };
@@ -21,17 +36,10 @@ export class SessionSandboxes {
 
   /** Undefined for a session that has none. */
   reach(place: SandboxPlace, signal: AbortSignal): ReachedSandbox | undefined {
-    const adapter = this.#deps.providers.get(place.provider as ProviderName);
-    if (!adapter || place.compute_id === null || place.sandbox_id === null) return undefined;
-    return {
-      adapter,
-      record: {
-        sandboxId: place.sandbox_id,
-        computeId: place.compute_id,
-        provider: adapter.providerName,
-      },
-      env: { accountId: place.account_id, computeId: place.compute_id, signal, credentials: {} },
-    };
+    const sandbox = placed(this.#deps.providers, place);
+    if (!sandbox) return undefined;
+    const { computeId } = sandbox.record;
+    return { ...sandbox, env: { accountId: place.account_id, computeId, signal, credentials: {} } };
   }
 
   /** Ends a sandbox. One that cannot be reached now is ended as soon as it can be: the session goes on all the same. */

@@ -15,6 +15,7 @@ import {
   type CreatedSession,
   type CreateSessionRequest,
   canonicalStatus,
+  knownCreateFields,
   type Labels,
   type ListSessionsQuery,
   type Metadata,
@@ -50,6 +51,7 @@ import { pageOfSessions } from "./session-list.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
 import { SessionSandboxes } from "./session-sandbox.js";
 import { writeTags } from "./session-tags.js";
+import { withEnv, withoutEnvValues } from "./session-variables.js";
 import { StressTests } from "./stress/stress-tests.js";
 import { Transcripts } from "./transcripts.js";
 
@@ -172,7 +174,7 @@ export class Sessions {
   ): Promise<CreatedSession> {
     const createdAt = this.#deps.now();
     const id = newId("sess", createdAt);
-    const { metadata = {}, labels = {}, ...kept } = request;
+    const { metadata = {}, labels = {}, ...kept } = knownCreateFields(request);
     const made: Provisioned | undefined = wantsNoCompute(request)
       ? undefined
       : await this.provisioning.provision({ accountId, sessionId: id, request, metadata, signal });
@@ -224,8 +226,8 @@ export class Sessions {
       return toCreated(session, this.#metrics(session), warningsFor(request));
     } catch (error) {
       if (made) {
-        await this.costs.ended(id);
         await this.sandboxes.end({ ...row, compute_id: made.computeId, sandbox_id: made.sandboxId });
+        await this.costs.ended(id);
       }
       throw error;
     }
@@ -235,15 +237,9 @@ export class Sessions {
   async spawn(parent: Session, request: CreateSessionRequest, signal: AbortSignal): Promise<CreatedSession> {
     const asked = JSON.parse(parent.request_json) as CreateSessionRequest;
     const metadata = { ...(JSON.parse(parent.metadata_json) as Metadata), ...request.metadata };
-    // Values of variables are not kept, so they cannot be handed on.
-    const { env: _, ...inherited } = metadata;
     return this.create(
       parent.account_id,
-      {
-        ...asked,
-        ...request,
-        metadata: { ...inherited, ...(request.metadata?.env ? { env: request.metadata.env } : {}) },
-      },
+      { ...asked, ...request, metadata: withEnv(metadata, request.metadata?.env) },
       signal,
       parent.id,
     );
@@ -435,19 +431,21 @@ export class Sessions {
 
   /** Ends a session: its runs, then its sandbox. Its transcript stays. Ending it again changes nothing. */
   async close(session: Session, reason: string): Promise<void> {
-    if (session.ended_at !== null) return;
     const now = this.#deps.now();
-    this.#forget(session.id);
-    await this.#deps.db
+    const ended = await this.#deps.db
       .updateTable("sessions")
       .set({ status: "ended", end_reason: reason, ended_at: now, updated_at: now })
       .where("id", "=", session.id)
       .where("ended_at", "is", null)
-      .execute();
-    this.#changed(session, "ended");
-    this.runs.closeAll(session.id);
-    await this.costs.ended(session.id);
-    await this.sandboxes.end(session);
+      .returningAll()
+      .executeTakeFirst();
+    if (!ended) return this.#forget(session.id);
+    this.#changed(ended, "ended");
+    this.runs.closeAll(ended.id);
+    // Its row says where it was in the end: it may have moved since it was loaded. The sandbox first: its use is how the
+    // next gateway finds it when this one is killed in between.
+    await this.sandboxes.end(ended);
+    await this.costs.ended(ended.id, { at: now });
   }
 
   /** Removes a session and its transcript for good. */
@@ -506,11 +504,4 @@ function warningsFor(request: CreateSessionRequest): string[] {
 function nameFrom(task: string | undefined): string {
   const line = task?.trim().split("\n", 1)[0] ?? "";
   return line === "" ? "session" : line.slice(0, 48);
-}
-
-/** `metadata.env` may hold secrets: its values go to the compute, the record keeps the names. */
-function withoutEnvValues(metadata: Metadata): Metadata {
-  const { env } = metadata;
-  if (typeof env !== "object" || env === null) return metadata;
-  return { ...metadata, env: Object.fromEntries(Object.keys(env).map((name) => [name, "[hidden]"])) };
 }

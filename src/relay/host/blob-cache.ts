@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { copyFile, lstat, open, readdir, rename, rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { Bounded, eachOf } from "../../util/each-of.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
+import { removeTree } from "./remove-tree.js";
 import { chunksOf } from "./tree.js";
 
 /** How much is kept, in bytes, and how large one file of it may be. */
@@ -25,8 +26,15 @@ export class BlobCache {
     this.#folder = join(stateDir, "carried");
   }
 
-  /** Copies a content to a path where nothing is. False when it is not here, or no longer what its name says. */
-  async take(sha256: string, path: string): Promise<boolean> {
+  /**
+   * Copies a content to a path where nothing is. False when it is not here or no longer what its name says, and when
+   * that cannot be found out: then it travels, and what is wrong with the cache is said by {@link keep}.
+   */
+  take(sha256: string, path: string): Promise<boolean> {
+    return this.#take(sha256, path).catch(() => false);
+  }
+
+  async #take(sha256: string, path: string): Promise<boolean> {
     const index = await this.#known();
     const size = index.get(sha256);
     if (size === undefined) return false;
@@ -71,7 +79,10 @@ export class BlobCache {
 
   /** What is here, and how large: what was used last is last. */
   #known(): Promise<Map<string, number>> {
-    this.#index ??= this.#read();
+    this.#index ??= this.#read().catch((error) => {
+      this.#index = undefined;
+      throw error;
+    });
     return this.#index;
   }
 
@@ -80,20 +91,20 @@ export class BlobCache {
     const found: { sha256: string; size: number; usedAt: number }[] = [];
     await eachOf(await readdir(this.#folder), FILES_AT_ONCE, async (name) => {
       const path = join(this.#folder, name);
+      const entry = await lstat(path);
       // A copy that was cut off has another name.
-      if (!/^[0-9a-f]{64}$/.test(name)) return rm(path, { force: true });
-      const { size, mtimeMs } = await stat(path);
-      found.push({ sha256: name, size, usedAt: mtimeMs });
-      this.#bytes += size;
+      if (!/^[0-9a-f]{64}$/.test(name) || !entry.isFile()) return removeTree(path);
+      found.push({ sha256: name, size: entry.size, usedAt: entry.mtimeMs });
     });
     found.sort((a, b) => a.usedAt - b.usedAt);
+    this.#bytes = found.reduce((sum, { size }) => sum + size, 0);
     return new Map(found.map(({ sha256, size }) => [sha256, size]));
   }
 
   async #remove(index: Map<string, number>, sha256: string): Promise<void> {
     this.#bytes -= index.get(sha256) ?? 0;
     index.delete(sha256);
-    await rm(join(this.#folder, sha256), { force: true });
+    await removeTree(join(this.#folder, sha256));
   }
 
   /** False when it cannot be kept, which is no failure of anything. */
@@ -121,17 +132,18 @@ export async function copyVerified(from: string, to: string, sha256: string): Pr
     if (!(await source.stat()).isFile()) return false;
     const target = await open(to, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
     const hash = createHash("sha256");
+    let isRight = false;
     try {
       for await (const chunk of chunksOf(source)) {
         hash.update(chunk);
         await target.writeFile(chunk);
       }
+      isRight = hash.digest("hex") === sha256;
     } finally {
       await target.close();
+      if (!isRight) await rm(to, { force: true });
     }
-    if (hash.digest("hex") === sha256) return true;
-    await rm(to, { force: true });
-    return false;
+    return isRight;
   } finally {
     await source.close();
   }

@@ -117,6 +117,28 @@ describe("what git ignores", () => {
     expect(ignores(`${"**/".repeat(1000)}b`, "a/".repeat(2000).slice(0, -1))).toBe(false);
     expect(performance.now() - started).toBeLessThan(5_000);
   });
+
+  test.each([
+    ["patterns with wildcards", `${`${"*a".repeat(50)}\n`.repeat(330)}`],
+    ["patterns without", "a\n".repeat(33_000)],
+    ["sets of many characters", `[${"[:".repeat(2000)}\n`.repeat(250)],
+  ])(
+    "refuses more %s than a path can be compared with, in one file or in those above it together",
+    (_, text) => {
+      const started = performance.now();
+      const half = Buffer.from(text.slice(0, text.length / 2));
+      const above = parseIgnoreFile(half.subarray(0, 20_000), "");
+      for (const read of [
+        () => parseIgnoreFile(Buffer.from(text), "d/é/"),
+        () => parseIgnoreFile(half, "d/é/", [above, above]),
+      ]) {
+        expect(read).toThrow(
+          /^The ignore rules that apply in the folder ".+" are more than are read: 32768 char/,
+        );
+      }
+      expect(performance.now() - started).toBeLessThan(2_000);
+    },
+  );
 });
 
 const hasGit = spawnSync("git", ["--version"]).status === 0;

@@ -1,3 +1,5 @@
+import { CerverError } from "../../protocol/errors.js";
+
 /**
  * Which paths git ignores, by gitignore(5), without git.
  *
@@ -5,35 +7,55 @@
  */
 
 /** One line of a `.gitignore`. */
-interface Rule {
+interface Pattern {
+  text: string;
   /** `!`: takes what an earlier rule ignored back in. */
   negated: boolean;
   foldersOnly: boolean;
   /** Matches whole paths below its folder, not names alone. */
   anchored: boolean;
-  matches(text: string): boolean;
 }
+
+interface Rule extends Pattern {
+  matches(path: string): boolean;
+}
+
+const WILDCARD = /[*?[\\]/;
 
 /** The rules of one file, for what is below one folder. */
 export interface RuleFile {
   /** The folder's path, empty for the root, ended by a slash otherwise. */
   base: string;
   rules: readonly Rule[];
+  /** What looking at a path by these rules costs at most. */
+  cost: number;
 }
 
-/** More rules than any file needs, so that a hostile one costs little. */
-const MAX_RULES = 10_000;
+/**
+ * What the rules that apply to one path may cost together: a pattern with wildcards its length, another one 1. Each path
+ * is compared with all of them, so a folder of somebody else's could keep the relay from its other work.
+ */
+const MAX_COST = 32 * 1024;
 const MAX_PATTERN_LENGTH = 4096;
 
-/** Reads a `.gitignore` or `.git/info/exclude`. What git cannot read is a rule that matches nothing, as in git. */
-export function parseIgnoreFile(bytes: Buffer, base: string): RuleFile {
+/**
+ * Reads a `.gitignore` or `.git/info/exclude`, which applies beside those above it. What git cannot read is a rule that
+ * matches nothing, as in git. More rules than are looked at are refused: one that is left out could be a secret's.
+ */
+export function parseIgnoreFile(bytes: Buffer, base: string, above: readonly RuleFile[] = []): RuleFile {
   const text = bytes.toString("latin1").replace(/^\xEF\xBB\xBF/, "");
-  const rules: Rule[] = [];
+  const file = { base, rules: [] as Rule[], cost: 0 };
+  let left = above.reduce((rest, { cost }) => rest - cost, MAX_COST);
   for (const line of text.split("\n")) {
-    const rule = parseRule(line.replace(/\r$/, ""));
-    if (rule && rules.length < MAX_RULES) rules.push(rule);
+    const pattern = parsePattern(line.replace(/\r$/, ""));
+    if (!pattern) continue;
+    const cost = WILDCARD.test(pattern.text) ? pattern.text.length : 1;
+    left -= cost;
+    if (left < 0) throw tooManyRules(base);
+    file.rules.push({ ...pattern, matches: matcher(pattern) });
+    file.cost += cost;
   }
-  return { base, rules };
+  return file;
 }
 
 /**
@@ -55,7 +77,16 @@ export function isIgnored(files: readonly RuleFile[], path: string, isFolder: bo
   return false;
 }
 
-function parseRule(line: string): Rule | undefined {
+function tooManyRules(base: string): CerverError {
+  const folder = Buffer.from(base, "latin1").toString().replace(/\/$/, "") || ".";
+  return new CerverError(
+    "too_large",
+    `The ignore rules that apply in the folder "${folder}" are more than are read: ${MAX_COST} characters of patterns with wildcards, or as many patterns without.`,
+    { hint: "Shorten its .gitignore and .git/info/exclude, or those of the folders above it." },
+  );
+}
+
+function parsePattern(line: string): Pattern | undefined {
   if (line.startsWith("#")) return undefined;
   let pattern = withoutTrailingSpaces(line);
   const negated = pattern.startsWith("!");
@@ -65,7 +96,7 @@ function parseRule(line: string): Rule | undefined {
   const anchored = pattern.includes("/");
   if (pattern.startsWith("/")) pattern = pattern.slice(1);
   if (pattern === "" || pattern.length > MAX_PATTERN_LENGTH) return undefined;
-  return { negated, foldersOnly, anchored, matches: matcher(pattern, anchored) };
+  return { text: pattern, negated, foldersOnly, anchored };
 }
 
 /** Trailing spaces do not count, unless a backslash keeps them. */
@@ -85,18 +116,18 @@ type Part =
   | { kind: "one"; matches: (char: string) => boolean }
   | { kind: "star" | "deep" | "folders" };
 
-function matcher(pattern: string, anchored: boolean): (text: string) => boolean {
-  if (!/[*?[\\]/.test(pattern)) return (text) => text === pattern;
-  const parts = partsOf(pattern, anchored);
+function matcher({ text, anchored }: Pattern): (path: string) => boolean {
+  if (!WILDCARD.test(text)) return (path) => path === text;
+  const parts = partsOf(text, anchored);
   if (!parts) return () => false;
-  return (text) => matchParts(parts, text);
+  return (path) => matchParts(parts, path);
 }
 
 /** Undefined for a pattern that git takes for broken. */
 function partsOf(pattern: string, anchored: boolean): Part[] | undefined {
   const parts: Part[] = [];
   // Git compares the text before the first special character by itself, so that what follows stands at a beginning.
-  const begin = pattern.search(/[*?[\\]/);
+  const begin = pattern.search(WILDCARD);
   for (let at = 0; at < pattern.length; ) {
     const char = pattern[at]!;
     if (char === "*") {

@@ -1,17 +1,6 @@
 import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
-import {
-  chmod,
-  copyFile,
-  lstat,
-  mkdir,
-  open,
-  rename,
-  rm,
-  symlink,
-  utimes,
-  writeFile,
-} from "node:fs/promises";
+import { chmod, copyFile, mkdir, open, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CerverError } from "../../protocol/errors.js";
 import {
@@ -25,27 +14,24 @@ import {
   type WrittenBlobs,
 } from "../../protocol/tree.js";
 import { Bounded, eachOf } from "../../util/each-of.js";
-import { makePrivateFolder } from "../../util/private-folder.js";
+import { Turns } from "../../util/turns.js";
 import { type BlobCache, copyVerified } from "./blob-cache.js";
 import type { Manifest } from "./manifest.js";
 import { decodePack, type PackedBlob } from "./pack.js";
-import { emptyFolder, moveEntry, namesIn, removeTree, setFolderMode } from "./remove-tree.js";
-import { INCOMING_FOLDER, readTree, type Tree } from "./tree.js";
+import { emptyFolder, namesIn, removeTree, setFolderMode } from "./remove-tree.js";
+import { Staging, type StagingPlace } from "./staging.js";
+import { readTree, type Tree } from "./tree.js";
 import { treeHash } from "./tree-hash.js";
 
-export interface IncomingPlace {
-  /** The sandbox's folder. */
-  folder: string;
-  /** A place on the same disk where the tree is put together, out of the way of runs. */
-  staging: string;
-}
-
-interface IncomingOptions extends IncomingPlace {
+interface IncomingOptions {
+  place: StagingPlace;
   manifest: Manifest;
   /** The hash of what is in the folder, if that may be replaced. */
   replaces: string | undefined;
   cache: BlobCache;
   maxBytes: number;
+  /** When a folder's content may be swapped: two sandboxes may have one folder, or one inside of the other's. */
+  swaps: Turns;
 }
 
 /** A content, and the files that have it. */
@@ -67,6 +53,7 @@ const FILES_AT_ONCE = 8;
 export class IncomingTree {
   readonly hash: string;
   readonly #options: IncomingOptions;
+  readonly #staging: Staging;
   readonly #wanted = new Map<string, Wanted>();
   /** Contents that are here, and where. */
   readonly #here = new Map<string, string>();
@@ -75,10 +62,12 @@ export class IncomingTree {
   #alreadyThere = false;
   #replacesSomething = false;
   #applied = false;
-  #turn: Promise<unknown> = Promise.resolve();
+  /** A pack that is ending must not write into what the next one removes. */
+  readonly #turns = new Turns();
 
   private constructor(options: IncomingOptions) {
     this.#options = options;
+    this.#staging = new Staging(options.place);
     this.hash = options.manifest.hash;
     for (const entry of options.manifest.entries) {
       if (entry.kind !== "file") continue;
@@ -92,9 +81,9 @@ export class IncomingTree {
   static async begin(options: IncomingOptions, signal: AbortSignal): Promise<IncomingTree> {
     const incoming = new IncomingTree(options);
     const before = await incoming.#before(signal);
-    await removeTree(options.staging);
     if (incoming.#alreadyThere) return incoming;
-    await makePrivateFolder(join(options.staging, "blobs"));
+    await incoming.#staging.make();
+    await mkdir(join(incoming.#staging.path, "blobs"), { mode: 0o700 });
     await incoming.#takeKnown(before, signal);
     return incoming;
   }
@@ -126,7 +115,7 @@ export class IncomingTree {
 
   /** Takes a pack. Contents that are not what their hash says are dropped, and named by {@link missing}. */
   write(pack: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBlobs> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       const answer = { stored: 0, wrong: 0 };
       const writing = new Bounded(FILES_AT_ONCE);
       try {
@@ -146,7 +135,7 @@ export class IncomingTree {
 
   /** Puts the tree into the folder. When it fails, the folder is as it was before. */
   apply(signal: AbortSignal): Promise<{ answer: AppliedTree; tree: Tree }> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       const tree = await (this.#alreadyThere || this.#applied
         ? this.#lookAgain(signal)
         : this.#applyNow(signal));
@@ -159,32 +148,27 @@ export class IncomingTree {
 
   /** Forgets it: what came and was not put into the folder is removed. */
   forget(): Promise<void> {
-    return this.#inTurn(() => removeTree(this.#options.staging));
+    return this.#turns.take(() => this.#staging.remove());
   }
 
   /** {@link forget}, and if it was put into an empty folder and nothing changed there since, empties that again. */
   async discard(signal: AbortSignal): Promise<void> {
     await this.forget();
-    await this.#inTurn(async () => {
+    const { place, swaps } = this.#options;
+    await this.#turns.take(async () => {
       if (!this.#applied || this.#replacesSomething) return;
-      const { folder } = this.#options;
-      if ((await this.#look(folder, signal)).hash === this.hash) await emptyFolder(folder, INCOMING_FOLDER);
+      await swaps.take(async () => {
+        if ((await this.#look(signal)).hash === this.hash) await emptyFolder(place.folder);
+      });
       this.#applied = false;
     });
   }
 
-  /** One thing after the other: a pack that is ending must not write into what the next one removes. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work, work);
-    this.#turn = mine.catch(() => {});
-    return mine;
-  }
-
   /** What is in the folder now, if that may be replaced. */
   async #before(signal: AbortSignal): Promise<Tree | undefined> {
-    const { folder, manifest, replaces } = this.#options;
-    if ((await namesIn(folder, INCOMING_FOLDER)).length === 0) return undefined;
-    const tree = await this.#look(folder, signal);
+    const { place, manifest, replaces } = this.#options;
+    if ((await namesIn(place.folder)).length === 0) return undefined;
+    const tree = await this.#look(signal);
     this.#alreadyThere = tree.hash === manifest.hash && tree.leftBehind.count === 0;
     this.#replacesSomething = !this.#alreadyThere;
     if (this.#alreadyThere || (tree.hash === replaces && tree.leftBehind.count === 0)) return tree;
@@ -195,7 +179,7 @@ export class IncomingTree {
   }
 
   async #takeKnown(before: Tree | undefined, signal: AbortSignal): Promise<void> {
-    const { folder, cache } = this.#options;
+    const { place, cache } = this.#options;
     const known = new Map<string, string>();
     for (const entry of before?.entries ?? []) if (entry.kind === "file") known.set(entry.sha256, entry.path);
     await eachOf(this.#wanted.keys(), FILES_AT_ONCE, async (sha256) => {
@@ -203,7 +187,7 @@ export class IncomingTree {
       const target = this.#blob(sha256);
       const path = known.get(sha256);
       const taken =
-        (path !== undefined && (await copyVerified(join(folder, path), target, sha256))) ||
+        (path !== undefined && (await copyVerified(join(place.folder, path), target, sha256))) ||
         (await cache.take(sha256, target));
       if (taken) this.#here.set(sha256, target);
     });
@@ -251,21 +235,28 @@ export class IncomingTree {
   }
 
   #blob(sha256: string): string {
-    return join(this.#options.staging, "blobs", sha256);
+    return join(this.#staging.path, "blobs", sha256);
+  }
+
+  /** Where the tree is put together. */
+  get #root(): string {
+    return join(this.#staging.path, "tree");
   }
 
   async #applyNow(signal: AbortSignal): Promise<Tree> {
     this.#refuseIncomplete();
     await this.#putTogether(signal);
-    await this.#before(signal);
-    const tree = await this.#moveIn(signal);
+    const tree = await this.#options.swaps.take(async () => {
+      await this.#before(signal);
+      return this.#moveIn(signal);
+    });
     this.#applied = true;
-    await removeTree(this.#options.staging);
+    await this.#staging.remove();
     return tree;
   }
 
   async #lookAgain(signal: AbortSignal): Promise<Tree> {
-    const tree = await this.#look(this.#options.folder, signal);
+    const tree = await this.#look(signal);
     if (tree.hash === this.hash) return tree;
     throw new CerverError("conflict", "The folder changed since the files came into it.", {
       hint: "Something is working in it. End its runs, then carry it again.",
@@ -282,8 +273,8 @@ export class IncomingTree {
 
   /** Makes the tree in the private place. Every folder on the way is one that was made here. */
   async #putTogether(signal: AbortSignal): Promise<void> {
-    const { staging, manifest } = this.#options;
-    const root = join(staging, "tree");
+    const { manifest } = this.#options;
+    const root = this.#root;
     await removeTree(root);
     await mkdir(root, { mode: 0o700 });
     try {
@@ -324,50 +315,25 @@ export class IncomingTree {
 
   /** Swaps the folder's content for the tree, or leaves it as it was. */
   async #moveIn(signal: AbortSignal): Promise<Tree> {
-    const { folder, staging, manifest } = this.#options;
-    const [tree, old] = [join(staging, "tree"), join(staging, "old")];
+    const { manifest } = this.#options;
     try {
-      await mkdir(old, { mode: 0o700 });
-      for (const name of await namesIn(folder, INCOMING_FOLDER))
-        await moveEntry(join(folder, name), join(old, name));
-      await writeFile(join(staging, MOVING), "");
-      for (const name of await namesIn(tree, "")) await moveEntry(join(tree, name), join(folder, name));
-      const now = await this.#look(folder, signal);
+      await this.#staging.takeOut();
+      await this.#staging.bringIn(this.#root);
+      const now = await this.#look(signal);
       if (now.hash !== manifest.hash) throw differs(manifest, now);
       signal.throwIfAborted();
-      await rm(join(staging, MOVING));
+      await this.#staging.settle();
       return now;
     } catch (error) {
-      await undoMove(this.#options);
+      await this.#staging.undo();
       throw diskError(error);
     }
   }
 
-  #look(folder: string, signal: AbortSignal): Promise<Tree> {
-    const { maxBytes } = this.#options;
-    return readTree(folder, { maxBytes, signal, secrets: "carry" });
+  #look(signal: AbortSignal): Promise<Tree> {
+    const { place, maxBytes } = this.#options;
+    return readTree(place.folder, { maxBytes, signal, secrets: "carry" });
   }
-}
-
-/** Is there while a tree is being moved into a folder, which holds nothing else then. */
-const MOVING = "moving";
-
-/** Undoes a move that was cut off, if one was, so that the folder is as it was; removes what came. */
-export async function recoverIncoming({ folder, staging }: IncomingPlace): Promise<void> {
-  if (!(await exists(staging))) return;
-  await undoMove({ folder, staging });
-  await removeTree(staging);
-}
-
-async function undoMove({ folder, staging }: IncomingPlace): Promise<void> {
-  const old = join(staging, "old");
-  if (await exists(join(staging, MOVING))) {
-    await emptyFolder(folder, INCOMING_FOLDER);
-    await rm(join(staging, MOVING));
-  }
-  if (!(await exists(old))) return;
-  for (const name of await namesIn(old, "")) await moveEntry(join(old, name), join(folder, name));
-  await removeTree(old);
 }
 
 function differs({ entries }: Manifest, now: Tree): CerverError {
@@ -380,13 +346,6 @@ function differs({ entries }: Manifest, now: Tree): CerverError {
     {
       hint: "Its file system may change names or modes. The folder was left as it was before.",
     },
-  );
-}
-
-function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
   );
 }
 

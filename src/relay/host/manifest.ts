@@ -6,6 +6,7 @@ import {
   ManifestHead,
   TreeEntry,
 } from "../../protocol/tree.js";
+import { isStagingName } from "./staging-name.js";
 import { type Tree, tooManyBytes } from "./tree.js";
 import { byteText, TreeHash } from "./tree-hash.js";
 
@@ -118,6 +119,7 @@ function checkedPath(path: string, folders: ReadonlySet<string>): string {
   }
   const name = path.slice(slash + 1);
   if (name === "" || name === "." || name === ".." || slash === 0) throw refused(`"${path}" leads elsewhere`);
+  if (isStagingName(path)) throw refused(`"${path}" is a name of the relay's own`);
   if (key.length > MAX_TREE_PATH_BYTES || Buffer.byteLength(name) > MAX_NAME_BYTES)
     throw refused("a path is too long");
   if (path.includes("\0") || Buffer.from(path).toString() !== path) throw refused("a path is no text");

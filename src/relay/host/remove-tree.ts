@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { chmod, lstat, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { isStagingName } from "./staging-name.js";
 
 /** Removes a folder with all that is in it, also where folders are not writable, as those of Go's module cache. */
 export async function removeTree(path: string): Promise<void> {
@@ -15,14 +16,14 @@ export async function removeTree(path: string): Promise<void> {
   }
 }
 
-/** Removes what is in a folder, but for one name, and leaves the folder. */
-export async function emptyFolder(path: string, except: string): Promise<void> {
-  for (const name of await namesIn(path, except)) await removeTree(join(path, name));
+/** Removes what is in a folder, but for what is staged there, and leaves the folder. */
+export async function emptyFolder(path: string): Promise<void> {
+  for (const name of await namesIn(path)) await removeTree(join(path, name));
 }
 
-/** The names in a folder, but for one. */
-export async function namesIn(path: string, except: string): Promise<string[]> {
-  return (await readdir(path)).filter((name) => name !== except);
+/** The names in a folder, but for what is staged there. */
+export async function namesIn(path: string): Promise<string[]> {
+  return (await readdir(path)).filter((name) => !isStagingName(name));
 }
 
 /** Moves something to a place on the same disk where nothing is. A folder that is not writable stays so. */

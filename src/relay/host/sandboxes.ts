@@ -3,13 +3,14 @@ import { join, resolve, sep } from "node:path";
 import { z } from "zod";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
-import { Environment } from "../../protocol/runs.js";
 import type { CreateSandboxRequest } from "../../protocol/sandbox.js";
+import { sessionVariables } from "../../protocol/session-variables.js";
+import { parseJson } from "../../util/parse-json.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { runEnvironment } from "./environment.js";
 import { removeTree } from "./remove-tree.js";
 import { SANDBOX_MARK } from "./run.js";
-import { INCOMING_FOLDER } from "./tree.js";
+import type { StagingPlace } from "./staging.js";
 
 /** How many sandboxes a relay keeps. */
 const MAX_SANDBOXES = 10_000;
@@ -127,7 +128,7 @@ export class Sandboxes {
       sessionId: typeof metadata.cerver_session_id === "string" ? metadata.cerver_session_id : null,
       folder: allowed ?? (await realpath(own)),
       ownFolder: allowed === undefined,
-      env: environmentOf(metadata.env),
+      env: sessionVariables(metadata),
       metadata: kept,
       state: {},
       createdAt: new Date().toISOString(),
@@ -156,9 +157,10 @@ export class Sandboxes {
     await removeTree(join(this.#root, id));
   }
 
-  /** A place for what is on its way into a sandbox's folder: on the same disk, and where its runs do not look. */
-  stagingFolder({ id, folder, stored }: Sandbox): string {
-    return stored.ownFolder ? join(this.#root, id, "incoming") : join(folder, INCOMING_FOLDER);
+  /** The places for what is on its way into a sandbox's folder. */
+  stagingPlace({ id, folder, stored }: Sandbox): StagingPlace {
+    const own = join(this.#root, id);
+    return { folder, parent: stored.ownFolder ? own : folder, record: join(own, "move.json") };
   }
 
   async #allowedFolder(wanted: unknown): Promise<string | undefined> {
@@ -202,19 +204,4 @@ export class Sandboxes {
 /** Whether a path is a folder or something in it. Both have to be real paths. */
 export function isInside(folder: string, path: string): boolean {
   return path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
-}
-
-function environmentOf(env: unknown): Record<string, string> {
-  if (env === undefined || env === null) return {};
-  const result = Environment.safeParse(env);
-  if (result.success) return result.data;
-  throw new CerverError("invalid_request", "metadata.env: has to be an object of variable names and texts.");
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

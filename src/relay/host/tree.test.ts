@@ -135,7 +135,18 @@ describe("a folder's manifest", () => {
   test("has bounds that are said", async () => {
     await put({ a: "12345", b: "67890" });
     await expect(read({ maxBytes: 9 })).rejects.toMatchObject({ code: "too_large" });
-    await expect(read({ maxEntries: 1 })).rejects.toMatchObject({ code: "too_large" });
+    await expect(read({ maxEntries: 1 })).rejects.toMatchObject({
+      code: "too_large",
+      message: "The folder holds more than 1 files and folders, as many as are carried.",
+    });
+    const rules = "*x\n".repeat(9_000);
+    await put({ "d/.gitignore": rules, "e/.gitignore": rules });
+    expect((await read()).files).toBe(4);
+    await put({ "d/f/.gitignore": rules });
+    await expect(read()).rejects.toMatchObject({
+      code: "too_large",
+      message: expect.stringContaining('in the folder "d/f"'),
+    });
     await expect(read({ signal: AbortSignal.abort(new Error("gone")) })).rejects.toThrow("gone");
   });
 });

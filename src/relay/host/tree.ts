@@ -16,10 +16,8 @@ import { eachOf } from "../../util/each-of.js";
 import { refuseOutside } from "./files.js";
 import { isIgnored, parseIgnoreFile, type RuleFile } from "./gitignore.js";
 import { looksSecret } from "./secret-files.js";
+import { isStagingName } from "./staging-name.js";
 import { byteText, treeHash } from "./tree-hash.js";
-
-/** Where a tree that arrives in a folder of the user's own is put together; never a part of what is carried. */
-export const INCOMING_FOLDER = ".cerver-incoming";
 
 const FILES_AT_ONCE = 8;
 const READ_BYTES = 256 * 1024;
@@ -114,7 +112,7 @@ class Walk {
       this.#options.secrets === "carry" || place.inGit ? above : await this.#rules(at, names, above);
     for (const entry of names) {
       this.#options.signal?.throwIfAborted();
-      if (at === "" && entry.name.toString() === INCOMING_FOLDER) continue;
+      if (at === "" && isStagingName(entry.name.toString())) continue;
       await this.#one(at, entry.name, rules, place);
     }
   }
@@ -159,7 +157,8 @@ class Walk {
   }
 
   async #one(at: string, nameBytes: Buffer, rules: readonly RuleFile[], place: Place): Promise<void> {
-    if (++this.#seen > (this.#options.maxEntries ?? MAX_TREE_ENTRIES)) throw tooManyEntries();
+    const { maxEntries = MAX_TREE_ENTRIES } = this.#options;
+    if (++this.#seen > maxEntries) throw tooManyEntries(maxEntries);
     const name = nameBytes.toString("utf8");
     const path = at === "" ? name : `${at}/${name}`;
     if (!Buffer.from(name, "utf8").equals(nameBytes)) return this.#leave(path, "name_not_utf8");
@@ -227,9 +226,15 @@ class Walk {
     const below = (path: string) => (at === "" ? path : `${at}/${path}`);
     const base = at === "" ? "" : `${byteText(at)}/`;
     const rules = [...above];
-    if (own.has(".git")) rules.push(parseIgnoreFile(await this.#beginning(below(".git/info/exclude")), base));
-    if (own.has(".gitignore")) rules.push(parseIgnoreFile(await this.#beginning(below(".gitignore")), base));
-    return rules.filter(({ rules }) => rules.length > 0);
+    for (const [name, path] of [
+      [".git", ".git/info/exclude"],
+      [".gitignore", ".gitignore"],
+    ] as const) {
+      if (!own.has(name)) continue;
+      const file = parseIgnoreFile(await this.#beginning(below(path)), base, rules);
+      if (file.rules.length > 0) rules.push(file);
+    }
+    return rules;
   }
 
   async #text(path: string): Promise<string> {
@@ -277,7 +282,7 @@ class Walk {
   }
 }
 
-export function tooManyEntries(max = MAX_TREE_ENTRIES): CerverError {
+function tooManyEntries(max: number): CerverError {
   return new CerverError(
     "too_large",
     `The folder holds more than ${max} files and folders, as many as are carried.`,
@@ -292,7 +297,7 @@ export function tooManyBytes(max: number): CerverError {
     "too_large",
     `The folder holds more than ${Math.floor(max / 1024 / 1024)} MiB, as much as is carried.`,
     {
-      hint: "Leave what git ignores behind (skip_ignored), or start the relays with a larger maxTreeBytes.",
+      hint: "Leave what git ignores behind (skip_ignored), or start the relays of both machines with a larger --max-folder.",
     },
   );
 }

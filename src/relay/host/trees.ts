@@ -1,11 +1,13 @@
 import { CerverError } from "../../protocol/errors.js";
 import type { AppliedTree, FileEntry, MissingBlobs, WrittenBlobs } from "../../protocol/tree.js";
 import type { Logger } from "../../util/logger.js";
+import { Turns } from "../../util/turns.js";
 import { BlobCache } from "./blob-cache.js";
-import { IncomingTree, recoverIncoming } from "./incoming-tree.js";
+import { IncomingTree } from "./incoming-tree.js";
 import { decodeManifest, encodeManifest } from "./manifest.js";
 import { encodePack } from "./pack.js";
 import type { Sandbox, Sandboxes } from "./sandboxes.js";
+import { Staging } from "./staging.js";
 import { chunksOf, openInside, readTree, type Tree } from "./tree.js";
 
 /** How long a move that nobody goes on with is remembered, in milliseconds. */
@@ -40,6 +42,7 @@ export class Trees {
   readonly #cache: BlobCache;
   readonly #outgoing: Remembered<Outgoing>;
   readonly #incoming: Remembered<Incoming>;
+  readonly #swaps = new Turns();
   readonly #closing = new AbortController();
   #keeping: Promise<void> = Promise.resolve();
 
@@ -59,10 +62,10 @@ export class Trees {
   static async open(options: TreesOptions): Promise<Trees> {
     const trees = new Trees(options);
     for (const sandbox of options.sandboxes) {
-      await recoverIncoming(trees.#place(sandbox)).catch((error) =>
+      await Staging.recover(options.sandboxes.stagingPlace(sandbox)).catch((error) =>
         options.logger.warn(
           { err: error, sandbox_id: sandbox.id },
-          "what is left of a move cannot be removed",
+          "a move that was cut off cannot be undone",
         ),
       );
     }
@@ -135,15 +138,15 @@ export class Trees {
     const { maxBytes } = this.#options;
     await this.#incoming.delete(sandbox.id);
     const manifest = await decodeManifest(body, maxBytes);
-    const place = this.#place(sandbox);
-    await recoverIncoming(place);
+    const place = this.#options.sandboxes.stagingPlace(sandbox);
+    await Staging.recover(place);
     try {
-      const options = { ...place, manifest, replaces, cache: this.#cache, maxBytes };
+      const options = { place, manifest, replaces, cache: this.#cache, maxBytes, swaps: this.#swaps };
       const tree = await IncomingTree.begin(options, signal);
       await this.#incoming.set(sandbox.id, { carry, tree });
       return tree.missing();
     } catch (error) {
-      await recoverIncoming(place);
+      await Staging.recover(place);
       throw error;
     }
   }
@@ -158,7 +161,8 @@ export class Trees {
     pack: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<WrittenBlobs> {
-    return this.#expected(id, carry).write(pack, signal);
+    const touch = () => this.#incoming.get(id);
+    return this.#expected(id, carry).write(touching(pack, touch), signal);
   }
 
   async apply({ id, folder }: Sandbox, carry: string, signal: AbortSignal): Promise<AppliedTree> {
@@ -199,10 +203,6 @@ export class Trees {
     throw new CerverError("conflict", "This machine does not expect these files, or no longer.", {
       hint: "The relay was restarted, or another move took this one's place. Start the move again.",
     });
-  }
-
-  #place(sandbox: Sandbox) {
-    return { folder: sandbox.folder, staging: this.#options.sandboxes.stagingFolder(sandbox) };
   }
 
   /** Fills the cache afterwards, so that nobody waits for it. */
@@ -282,6 +282,14 @@ function blobsOf({ entries }: Tree): Map<string, FileEntry> {
   const blobs = new Map<string, FileEntry>();
   for (const entry of entries) if (entry.kind === "file") blobs.set(entry.sha256, entry);
   return blobs;
+}
+
+/** A pack may take longer than a move may be idle: each piece of it shows that somebody goes on with it. */
+async function* touching(pack: AsyncIterable<Uint8Array>, touch: () => void): AsyncGenerator<Uint8Array> {
+  for await (const chunk of pack) {
+    touch();
+    yield chunk;
+  }
 }
 
 /** A file's bytes; none when it is gone. A byte more than it had tells the receiver that it grew. */

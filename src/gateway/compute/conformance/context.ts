@@ -9,6 +9,7 @@ import {
   type SandboxRunRequest,
 } from "../../../protocol/sandbox.js";
 import { readEventStream } from "../../../util/event-stream.js";
+import { parseJson } from "../../../util/parse-json.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { CheckFailed, CheckSkipped, type ConformanceTarget, must, same, shown } from "./check.js";
 
@@ -212,7 +213,7 @@ export async function* readEvents(response: Response): AsyncGenerator<RunEvent> 
   must(type.startsWith("text/event-stream"), `runSandboxStream: its content type is ${type}.`);
   must(response.body !== null, "runSandboxStream: its answer has no body.");
   for await (const { event, data } of readEventStream(response.body)) {
-    const known = RunEvent.safeParse(parsed(data));
+    const known = RunEvent.safeParse(parseJson(data));
     must(known.success, `The stream holds an event that is none of ours: ${event} ${shown(data)}.`);
     same(event, known.data.type, "The name of an event");
     yield known.data;
@@ -251,7 +252,7 @@ async function failureOf(what: string, call: () => Promise<unknown>): Promise<Ce
   }
   must(answer instanceof Response && answer.status >= 400, `${what}: it was taken instead of refused.`);
   const text = await answer.text();
-  const words = ErrorWords.safeParse(parsed(text));
+  const words = ErrorWords.safeParse(parseJson(text));
   must(words.success, `${what}: its failure has no JSON body with error and code: ${shown(text)}.`);
   const { code } = words.data;
   must(Object.hasOwn(ERRORS, code), `${what}: its failure's code “${code}” is none of ours.`);
@@ -267,17 +268,9 @@ function request(asked: Asked): SandboxRunRequest {
 
 async function json(response: Response, what: string): Promise<unknown> {
   const text = await response.text();
-  const value = parsed(text);
+  const value = parseJson(text);
   must(value !== undefined, `${what}: its answer is not JSON: ${shown(text)}.`);
   return value;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function wellFormed<S extends z.ZodType>(schema: S, value: unknown, what: string): z.output<S> {

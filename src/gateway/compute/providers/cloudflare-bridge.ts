@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
-import { vendorFailure } from "../vendor-failure.js";
+import { parseJson } from "../../../util/parse-json.js";
+import { retryAfterOf, vendorFailure, withoutSecret } from "../vendor-failure.js";
 
 const VENDOR = "Cloudflare Sandbox";
 /** How long the bridge may take to answer; a container that has to start first is a matter of seconds. */
@@ -119,7 +120,7 @@ export class CloudflareBridge {
       status: response.status,
       code: said.success ? said.data.code : undefined,
       message: this.#withoutKey(this.#words(response, said.success ? said.data.error : text)),
-      retryAfterMs: retryAfterMs(response),
+      retryAfterMs: retryAfterOf(response),
     });
   }
 
@@ -166,7 +167,7 @@ export class CloudflareBridge {
   }
 
   #withoutKey(words: string): string {
-    return words.replaceAll(this.#key, "[key]");
+    return withoutSecret(words, this.#key, "[key]");
   }
 
   #notABridge(): CerverError {
@@ -296,22 +297,6 @@ async function boundedText(response: Response): Promise<string> {
     // Half an answer is what there is.
   }
   return Buffer.concat(chunks).toString("utf8");
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Seconds or a date (RFC 9110, section 10.2.3). */
-function retryAfterMs(response: Response): number | undefined {
-  const header = response.headers.get("retry-after");
-  if (header === null) return undefined;
-  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }
 
 function reason(error: unknown): string {

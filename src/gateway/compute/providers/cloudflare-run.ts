@@ -23,6 +23,8 @@ const RUNNER_GRACE_MS = 15_000;
 const SEGMENT_MS = 25 * 3_600_000;
 /** How long the end of a command that was ended is waited for in its stream. */
 const LAST_FRAME_MS = 5_000;
+/** The longest frame, in characters: a runner's are of some 100 KiB. */
+const MAX_FRAME_LENGTH = 4 * 1024 * 1024;
 const END_ATTEMPTS = 3;
 const END_ATTEMPT_MS = 20_000;
 const END_RETRY_MS = 1_000;
@@ -67,7 +69,7 @@ export class CloudflareRun {
     } catch (error) {
       run.#reading.abort();
       // Whether it began is not known: it must not go on without anybody who listens.
-      if ((run.#isOpen && !wasRefused(error)) || signal.aborted) await run.#end().catch(() => {});
+      if ((run.#isOpen && !wasRefused(error)) || signal.aborted) await run.#end();
       signal.throwIfAborted();
       throw error;
     } finally {
@@ -76,7 +78,9 @@ export class CloudflareRun {
   }
 
   /** Takes what it prints, until its end. */
-  readonly follow: RunAtVendor = async (output, signal) => {
+  readonly follow: RunAtVendor = async (output, signal, begun) => {
+    // It was launched.
+    begun();
     const stopWatching = this.#endOnAbort(signal);
     let end: VendorEnd | undefined;
     try {
@@ -90,7 +94,7 @@ export class CloudflareRun {
     if (signal.aborted) await this.#end();
     if (end) return end;
     signal.throwIfAborted();
-    await this.#end().catch(() => {});
+    await this.#end();
     throw lost();
   };
 
@@ -160,6 +164,8 @@ export class CloudflareRun {
         if (event.type !== "stdout") continue;
         const lines = (rest + event.text).split("\n");
         rest = lines.pop()!;
+        // A command may write into the pipe of its own frames.
+        if (rest.length > MAX_FRAME_LENGTH) throw lost("a frame is longer than any can be");
         for (const line of lines) {
           hasMore = line === "m";
           if (line === GONE && segment > 0) throw await this.#sandbox.gone();

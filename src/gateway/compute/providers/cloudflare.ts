@@ -4,7 +4,6 @@ import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
 import { installProgram } from "../../../protocol/packages.js";
 import { parse } from "../../../protocol/parse.js";
-import { Environment } from "../../../protocol/runs.js";
 import {
   type CreateSandboxRequest,
   type FileContent,
@@ -14,7 +13,9 @@ import {
   SandboxState,
   WriteFileRequest,
 } from "../../../protocol/sandbox.js";
+import { sessionVariables } from "../../../protocol/session-variables.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
+import { keptState, tooLarge } from "../vendor-files.js";
 import { vendorAnswer, vendorStream } from "../vendor-run.js";
 import { CloudflareBridge } from "./cloudflare-bridge.js";
 import { CloudflareRun } from "./cloudflare-run.js";
@@ -61,7 +62,7 @@ export function cloudflareProvider({
 
     async createSandbox(request, env) {
       refuse(request.metadata.working_dir, "metadata.working_dir", "have one folder of their own");
-      const variables = parse(Environment.optional(), request.metadata.env);
+      const variables = sessionVariables(request.metadata);
       const id = sandboxIdFor(request);
       const sandbox = new CloudflareSandbox(bridgeOf(env), id);
       env.signal.throwIfAborted();
@@ -117,7 +118,8 @@ export function cloudflareProvider({
     async getState(record, env) {
       const order = { op: "getState", id: newOrderId() } as const;
       const { answer } = await sandboxOf(record, env).order(order, "read the state", env.signal);
-      return Response.json({ provider: "cloudflare", sandbox_id: record.sandboxId, state: answer });
+      const state = keptState(answer);
+      return Response.json({ provider: "cloudflare", sandbox_id: record.sandboxId, state });
     },
 
     async setState(record, state, env) {
@@ -158,7 +160,7 @@ export function cloudflareProvider({
 /** Makes a sandbox, or leaves nothing behind. */
 async function made(
   sandbox: CloudflareSandbox,
-  variables: Record<string, string> | undefined,
+  variables: Record<string, string>,
   caller: AbortSignal,
 ): Promise<void> {
   const late = new AbortController();
@@ -172,7 +174,8 @@ async function made(
   try {
     await sandbox.prepare(late.signal);
     caller.throwIfAborted();
-    if (variables) await keep(sandbox, "setEnvironment", JSON.stringify(variables), late.signal);
+    if (Object.keys(variables).length > 0)
+      await keep(sandbox, "setEnvironment", JSON.stringify(variables), late.signal);
     caller.throwIfAborted();
   } catch (error) {
     if (!wasRefused(error)) await removed(sandbox, error);
@@ -293,10 +296,4 @@ function refuse(value: unknown, name: string, whatTheyDo: string): void {
       hint: `Leave ${name} out, or use one of your own machines: "policy": {"allowed_providers": ["p69"]}.`,
     },
   );
-}
-
-function tooLarge(path: string): CerverError {
-  return new CerverError("too_large", `path: "${path}" is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB.`, {
-    hint: "Split it, or move it with a run, for example with curl.",
-  });
 }

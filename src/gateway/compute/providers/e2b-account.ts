@@ -1,5 +1,6 @@
 import type { ApiClient, ConnectionConfig, Sandbox } from "e2b";
 import { CerverError } from "../../../protocol/errors.js";
+import { retryAfterOf } from "../vendor-failure.js";
 import { e2bFailure, mayBeGone, saidBy, sandboxAsleep, sandboxNotFound } from "./e2b-failure.js";
 
 /** How long the API may take for one call, in milliseconds: the SDK's own figure. */
@@ -267,7 +268,7 @@ export class E2bAccount {
             : typeof error === "string" && error !== ""
               ? error.slice(0, 500)
               : `it answered with HTTP ${response.status}`,
-        retryAfterMs: retryAfter(response.headers.get("retry-after")),
+        retryAfterMs: retryAfterOf(response),
       },
       this.#apiKey,
     );
@@ -290,12 +291,4 @@ function at(sandboxID: string) {
 
 function limited(signal: AbortSignal): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(CALL_LIMIT_MS)]);
-}
-
-/** Seconds or a date (RFC 9110, section 10.2.3), in milliseconds from now. */
-function retryAfter(value: string | null): number | undefined {
-  if (value === null) return undefined;
-  if (/^\d+$/.test(value.trim())) return Number(value) * 1000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }

@@ -1,13 +1,12 @@
 import { CerverError } from "../../../protocol/errors.js";
-import { type VendorSays, vendorFailure } from "../vendor-failure.js";
+import { type VendorSays, vendorFailure, withoutSecret } from "../vendor-failure.js";
 
 /** As people know it. */
 export const E2B = "E2B";
 
 /** Words of the vendor's, without the key, should they hold it. */
 export function e2bFailure(says: Omit<VendorSays, "vendor">, apiKey: string): CerverError {
-  const message = apiKey === "" ? says.message : says.message.replaceAll(apiKey, "[the key]");
-  return vendorFailure({ ...says, vendor: E2B, message });
+  return vendorFailure({ ...says, vendor: E2B, message: withoutSecret(says.message, apiKey, "[the key]") });
 }
 
 export function sandboxNotFound(sandboxId: string): CerverError {

@@ -3,6 +3,8 @@ import type { Sandbox } from "e2b";
 import { CerverError } from "../../../protocol/errors.js";
 import type { FileEncoding } from "../../../protocol/sandbox.js";
 import { type FileContent, MAX_FILE_BYTES, type WriteFileRequest } from "../../../protocol/sandbox.js";
+import { parseJson } from "../../../util/parse-json.js";
+import { keptState, MAX_STATE_BYTES, readUpTo, stateChanged, tooLarge } from "../vendor-files.js";
 import type { Explain } from "./e2b-run.js";
 import { OWN_FOLDER, WORK_FOLDER } from "./e2b-scripts.js";
 
@@ -34,10 +36,9 @@ export class E2bFiles {
       });
     }
     if (info.size > MAX_FILE_BYTES) throw tooLarge(path);
-    const bytes = await this.#ask(path, doing, async () => {
-      const stream = await this.#sandbox.files.read(target, { format: "stream", signal: this.#signal });
-      return readUpTo(stream, MAX_FILE_BYTES, path);
-    });
+    const bytes = await this.#ask(path, doing, () =>
+      this.#bytes(target, MAX_FILE_BYTES, () => tooLarge(path)),
+    );
     return { path, content: bytes.toString(encoding), encoding, size: bytes.length };
   }
 
@@ -59,16 +60,10 @@ export class E2bFiles {
   /** Outside of the working folder, where nobody stumbles over it. */
   async state(): Promise<Record<string, unknown>> {
     try {
-      const text = await this.#sandbox.files.read(STATE_FILE, { signal: this.#signal });
-      return JSON.parse(text) as Record<string, unknown>;
+      return keptState(parseJson(String(await this.#bytes(STATE_FILE, MAX_STATE_BYTES, stateChanged))));
     } catch (error) {
       if ((error as Error).name === "FileNotFoundError") return {};
       this.#signal.throwIfAborted();
-      if (error instanceof SyntaxError) {
-        throw new CerverError("provider_failed", "The state of this sandbox is not JSON any more.", {
-          hint: "Something in the sandbox changed ~/.cerver/state.json. Set the state anew.",
-        });
-      }
       throw await this.#explain(error, "read the state");
     }
   }
@@ -97,6 +92,11 @@ export class E2bFiles {
     return within === "" || within === "." ? WORK_FOLDER : `${WORK_FOLDER}/${within}`;
   }
 
+  async #bytes(target: string, max: number, tooMuch: () => CerverError): Promise<Buffer> {
+    const stream = await this.#sandbox.files.read(target, { format: "stream", signal: this.#signal });
+    return readUpTo(max, stream as unknown as AsyncIterable<Uint8Array>, tooMuch);
+  }
+
   async #ask<T>(path: string, doing: string, call: () => Promise<T>): Promise<T> {
     try {
       return await call();
@@ -106,17 +106,6 @@ export class E2bFiles {
       throw fileError(error, path) ?? (await this.#explain(error, doing));
     }
   }
-}
-
-async function readUpTo(stream: ReadableStream<Uint8Array>, max: number, path: string): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > max) throw tooLarge(path);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }
 
 /** What envd says about a file, in our words; undefined when it is about something else. */
@@ -143,11 +132,5 @@ function fileError(error: unknown, path: string): CerverError | undefined {
 function outside(field: string, path: string, why: string): CerverError {
   return new CerverError("forbidden", `${field}: "${path}" is outside of this sandbox's folder: ${why}.`, {
     hint: "Use a path inside the session's working folder.",
-  });
-}
-
-function tooLarge(path: string): CerverError {
-  return new CerverError("too_large", `path: "${path}" is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB.`, {
-    hint: "Split it, or move it with a run, for example with curl.",
   });
 }

@@ -51,7 +51,7 @@ interface Prepared {
 
 /** Runs one order in a sandbox, by the contract of {@link RunAtVendor}. */
 export function runInE2b(sandbox: Sandbox, order: E2bOrder, explain: Explain): RunAtVendor {
-  return async (output, signal) => {
+  return async (output, signal, begun) => {
     const key = newId("run");
     const { words, envs, files } = prepare(order, key);
     let end: VendorEnd | undefined;
@@ -65,6 +65,7 @@ export function runInE2b(sandbox: Sandbox, order: E2bOrder, explain: Explain): R
       signal.throwIfAborted();
       const following = new AbortController();
       const followed = new Following(sandbox, { words, envs, cwd: order.cwd }, output, following.signal);
+      void followed.begun.then(() => followed.pid !== undefined && begun());
       try {
         end = await untilEnded(sandbox, followed, key, signal, explain);
         return end;

@@ -3,8 +3,8 @@ import { CerverError } from "../../../protocol/errors.js";
 import { newId } from "../../../protocol/ids.js";
 import { installProgram } from "../../../protocol/packages.js";
 import { parse } from "../../../protocol/parse.js";
-import { Environment } from "../../../protocol/runs.js";
 import { type CreateSandboxRequest, SandboxRunRequest } from "../../../protocol/sandbox.js";
+import { sessionVariables } from "../../../protocol/session-variables.js";
 import type { ProviderAdapter, ProviderEnv, SandboxRecord } from "../contract.js";
 import { vendorAnswer, vendorStream } from "../vendor-run.js";
 import { type E2bAccess, E2bAccount, type E2bOptions, type E2bSdk, LostAnswer } from "./e2b-account.js";
@@ -171,7 +171,7 @@ function bodyOf({ timeout_ms = DEFAULT_LIFETIME_MS, metadata }: CreateSandboxReq
   return {
     templateID,
     timeout,
-    envVars: environmentOf(metadata.env),
+    envVars: sessionVariables(metadata),
     // Only what finds it again: the rest of a session's metadata is no business of the vendor's.
     metadata: {
       [CREATE_TAG]: newId("req"),
@@ -179,13 +179,6 @@ function bodyOf({ timeout_ms = DEFAULT_LIFETIME_MS, metadata }: CreateSandboxReq
       ...(typeof session === "string" && { [SESSION_TAG]: session }),
     } as Record<string, string>,
   };
-}
-
-function environmentOf(env: unknown): Record<string, string> {
-  if (env === undefined || env === null) return {};
-  const result = Environment.safeParse(env);
-  if (result.success) return result.data;
-  throw new CerverError("invalid_request", "metadata.env: has to be an object of variable names and texts.");
 }
 
 function refuseUnsupported({ background, stdin_open }: SandboxRunRequest): void {

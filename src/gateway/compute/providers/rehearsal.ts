@@ -197,7 +197,8 @@ class Player {
     }
     if (outcome.kind !== "unanswered" && tookMs > limitMs && !endsByItself(call)) {
       // It is asked for less time than it took when it was recorded.
-      return answer(asked, signal, async (_, ended) => {
+      return answer(asked, signal, async (_, ended, begun) => {
+        begun();
         await this.#clock.sleep(FOREVER_MS, ended);
         throw tooLate();
       });
@@ -220,7 +221,8 @@ class Player {
       output: [["stdout", Buffer.from(`${run.code}\n`)]],
       end: { exitCode: 0 },
     };
-    return answer(asked, signal, async (output, ended) => {
+    return answer(asked, signal, async (output, ended, begun) => {
+      begun();
       await this.#clock.sleep(tookMs, ended);
       for (const [stream, bytes] of printed) await output(stream, bytes);
       return end;

@@ -2,7 +2,9 @@ import { randomUUID } from "node:crypto";
 import { posix } from "node:path";
 import { z } from "zod";
 import { CerverError } from "../../../protocol/errors.js";
-import { MAX_FILE_BYTES, SandboxState, type WriteFileRequest } from "../../../protocol/sandbox.js";
+import { MAX_FILE_BYTES, type WriteFileRequest } from "../../../protocol/sandbox.js";
+import { parseJson } from "../../../util/parse-json.js";
+import { keptState, readUpTo, tooLarge } from "../vendor-files.js";
 import { askSupervisor, type VercelVm } from "./vercel-run.js";
 import { VercelRefusal } from "./vercel-wire.js";
 
@@ -34,11 +36,11 @@ export async function readVercelFile(
 ): Promise<Buffer> {
   refuseOutside("path", root, path);
   const told = await askSupervisor(vm, { kind: "look", path }, signal);
-  const found = Looked.parse(parsed(String(told)));
+  const found = Looked.parse(parseJson(String(told)));
   if (found.size > MAX_FILE_BYTES) throw tooLarge(path);
   try {
     const stream = await vm.session.readFile({ path: found.path }, { signal });
-    if (stream) return await upTo(MAX_FILE_BYTES, stream, path);
+    if (stream) return await readUpTo(MAX_FILE_BYTES, stream as AsyncIterable<Buffer>, () => tooLarge(path));
   } catch (error) {
     if (!(error instanceof VercelRefusal) || error.status !== 404) throw error;
   }
@@ -47,12 +49,7 @@ export async function readVercelFile(
 
 /** The state that was set last, from a file outside of the working folder. */
 export async function readVercelState(vm: VercelVm, signal: AbortSignal): Promise<Record<string, unknown>> {
-  const text = String(await askSupervisor(vm, { kind: "get_state" }, signal));
-  const state = SandboxState.safeParse(parsed(text));
-  if (state.success) return state.data;
-  throw new CerverError("provider_failed", "The state file in the sandbox is not what was put there.", {
-    hint: "Something in the sandbox wrote to ~/.cerver/state.json. Set the state anew.",
-  });
+  return keptState(parseJson(String(await askSupervisor(vm, { kind: "get_state" }, signal))));
 }
 
 /** What the text of a path tells already; links are looked at in the sandbox. */
@@ -70,30 +67,4 @@ export function refuseOutside(field: "path" | "cwd", root: string, path: string)
   throw new CerverError("forbidden", `${field}: "${shown}" is outside of this sandbox's folder: ${why}.`, {
     hint: `Use a ${field === "cwd" ? "folder" : "path"} inside the session's own.`,
   });
-}
-
-/** The whole of a stream, with a bound that holds even if the file grows meanwhile. */
-async function upTo(max: number, stream: NodeJS.ReadableStream, path: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of stream) {
-    size += chunk.length;
-    if (size > max) throw tooLarge(path);
-    chunks.push(chunk as Buffer);
-  }
-  return Buffer.concat(chunks);
-}
-
-function tooLarge(path: string): CerverError {
-  return new CerverError("too_large", `path: "${path}" is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB.`, {
-    hint: "Split it, or move it with a run, for example with curl.",
-  });
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -3,7 +3,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command, Session } from "@vercel/sandbox";
 import { z } from "zod";
 import { CerverError, type ErrorCode } from "../../../protocol/errors.js";
+import { MAX_STATE_BYTES, stateChanged } from "../vendor-files.js";
 import type { TakeOutput, VendorEnd } from "../vendor-run.js";
+import { wordsOf } from "./vercel-failure.js";
 import {
   HEARTBEAT_MS,
   KEY_VARIABLE,
@@ -25,6 +27,8 @@ const READ_PAUSES_MS = [0, 250, 500, 1_000, 2_000, 4_000, 8_000];
 const KILL_WAIT_MS = 10_000;
 /** How long an order of our own may take, such as moving a file. */
 const OWN_ORDER_MS = 60_000;
+/** The longest frame, in characters: a supervisor's are of some 100 KiB. */
+const MAX_FRAME_LENGTH = 4 * 1024 * 1024;
 /** What a broken supervisor said is kept up to here, in characters. */
 const MAX_COMPLAINT_LENGTH = 500;
 
@@ -40,7 +44,8 @@ const Refused = z.object({ code: z.string(), message: z.string(), hint: z.string
 /**
  * Runs an order below a supervisor in the sandbox, to its end.
  *
- * When `signal` aborts, everything that the order started is ended there first. Rejects with `compute_lost` when nobody
+ * Calls `begun` at the supervisor's first frame, unless that is a refusal. When `signal` aborts, everything that the order
+ * started is ended there first. Rejects with `compute_lost` when nobody
  * can say how it ended, with the refusal when nothing of it ran, and with a {@link VercelRefusal} of the vendor.
  */
 export async function runOrder(
@@ -48,12 +53,13 @@ export async function runOrder(
   order: Order,
   take: TakeOutput,
   signal: AbortSignal,
+  begun: () => void = () => {},
 ): Promise<VendorEnd> {
   signal.throwIfAborted();
   const key = randomUUID();
   const command = await startSupervisor(vm, order, key);
   const left = new AbortController();
-  const followed = followFrames(vm, command, take, left.signal);
+  const followed = followFrames(vm, command, new Frames(take, begun), left.signal);
   let ending: Promise<void> | undefined;
   const end = () => {
     if (ending) return;
@@ -84,8 +90,11 @@ export async function runOrder(
 /** Runs an order of our own and gives what it printed, of which there is little. */
 export async function askSupervisor(vm: VercelVm, order: Order, caller: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = [];
+  let size = 0;
   const signal = AbortSignal.any([caller, AbortSignal.timeout(OWN_ORDER_MS)]);
   const keep: TakeOutput = (_, bytes) => {
+    size += bytes.length;
+    if (size > MAX_STATE_BYTES) throw order.kind === "get_state" ? stateChanged() : tooLong();
     chunks.push(Buffer.from(bytes));
   };
   const { exitCode } = await runOrder(vm, order, keep, signal).catch((error: unknown) => {
@@ -110,15 +119,15 @@ async function startSupervisor(vm: VercelVm, order: Order, key: string): Promise
       detached: true,
     });
   } catch (error) {
-    if (!(error instanceof VercelRefusal) || order.kind === "end") throw error;
-    const isUnknown = error.status === undefined || error.status >= 500;
-    if (!isUnknown) throw error;
+    // An answer that breaks off after its head, or says something else, is one of the SDK's own errors: it is lost too.
+    const isRefused = error instanceof VercelRefusal && error.status !== undefined && error.status < 500;
+    if (isRefused || order.kind === "end") throw error;
     const isEnded = await endByKey(vm, key).then(
       () => true,
       () => false,
     );
     throw lost(
-      `Vercel's answer to it was lost: ${error.message}; ${
+      `Vercel's answer to it was lost: ${wordsOf(error)}; ${
         isEnded ? "what it may have started was ended" : "it may go on until the sandbox ends"
       }`,
       error,
@@ -133,10 +142,9 @@ class SupervisorGone extends CerverError {}
 async function followFrames(
   { session, wire }: VercelVm,
   command: Command,
-  take: TakeOutput,
+  frames: Frames,
   left: AbortSignal,
 ): Promise<VendorEnd & { alive: number }> {
-  const frames = new Frames(take);
   let isFinished = false;
   let lastNews = performance.now();
   for (let reads = 0; ; reads++) {
@@ -202,13 +210,15 @@ async function* readLog(command: Command, left: AbortSignal) {
 /** Puts the text of a log together to frames, and hands the output on. */
 class Frames {
   readonly #take: TakeOutput;
+  readonly #begun: () => void;
   /** The frames that were taken. */
   count = 0;
   #rest = "";
   #complaint = "";
 
-  constructor(take: TakeOutput) {
+  constructor(take: TakeOutput, begun: () => void) {
     this.#take = take;
+    this.#begun = begun;
   }
 
   get complaint(): string {
@@ -228,6 +238,7 @@ class Frames {
   async push(text: string): Promise<(VendorEnd & { alive: number }) | undefined> {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop()!;
+    if (this.#rest.length > MAX_FRAME_LENGTH) throw tooLong();
     for (const line of lines) {
       const end = await this.#frame(line);
       if (end) return end;
@@ -244,6 +255,7 @@ class Frames {
     if (Number(number) < this.count) return undefined;
     if (Number(number) > this.count) throw lost("a part of Vercel's log of it is missing");
     this.count++;
+    if (letter !== "r") this.#begun();
     if (letter === "o" || letter === "e") {
       await this.#take(letter === "o" ? "stdout" : "stderr", Buffer.from(body, "base64"));
     } else if (letter === "x") {
@@ -332,6 +344,11 @@ function gone({ count, complaint }: Frames): CerverError {
   return new SupervisorGone("provider_failed", `Nothing could be started in the sandbox.${words}`, {
     hint: "The sandbox's image needs Node.js; and its memory and disk need some room.",
   });
+}
+
+/** A command may write into its supervisor's own output. */
+function tooLong(): CerverError {
+  return lost("a part of Vercel's log of it is longer than any can be");
 }
 
 function lost(why: string, cause?: unknown): CerverError {

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sandbox } from "@vercel/sandbox";
 import { CerverError } from "../../../protocol/errors.js";
-import { Environment } from "../../../protocol/runs.js";
 import type { CreateSandboxRequest } from "../../../protocol/sandbox.js";
+import { sessionVariables } from "../../../protocol/session-variables.js";
 import type { VercelScope } from "./vercel-account.js";
 import { VENDOR, wordsOf } from "./vercel-failure.js";
 import { isGone } from "./vercel-run.js";
@@ -39,7 +39,7 @@ export async function createVercel(
   signal: AbortSignal,
 ): Promise<void> {
   const session = metadata.cerver_session_id;
-  const envs = environmentOf(metadata.env);
+  const envs = sessionVariables(metadata);
   try {
     await at.Sandbox.create({
       ...at.options,
@@ -49,7 +49,7 @@ export async function createVercel(
       snapshotExpiration: SNAPSHOT_LIFETIME_MS,
       keepLastSnapshots: { count: 1 },
       ...(runtime !== undefined && { runtime }),
-      ...(envs && { env: { [ENVIRONMENT_VARIABLE]: JSON.stringify(envs) } }),
+      env: { [ENVIRONMENT_VARIABLE]: JSON.stringify(envs) },
       ...(typeof session === "string" && { tags: { [SESSION_TAG]: session } }),
     });
   } catch (error) {
@@ -60,14 +60,6 @@ export async function createVercel(
   if (!signal.aborted) return;
   await removeUnknown(at, name, signal.reason);
   throw signal.reason;
-}
-
-/** The variables of every run, from `metadata.env`. */
-function environmentOf(env: unknown): Record<string, string> | undefined {
-  if (env === undefined || env === null) return undefined;
-  const result = Environment.safeParse(env);
-  if (result.success) return result.data;
-  throw new CerverError("invalid_request", "metadata.env: has to be an object of variable names and texts.");
 }
 
 /** Removes a sandbox that may be there, or may still be about to be. */

@@ -1,4 +1,6 @@
 import { CerverError } from "../../../protocol/errors.js";
+import { parseJson } from "../../../util/parse-json.js";
+import { retryAfterOf, withoutSecret } from "../vendor-failure.js";
 
 /** How long the vendor may think about a request, in milliseconds. */
 const REQUEST_MS = 60_000;
@@ -91,10 +93,15 @@ export class VercelWire {
       if (init?.signal?.aborted) throw init.signal.reason;
       const { cause } = error as { cause?: { code?: string; message?: string } };
       const why = cause?.code ?? cause?.message ?? (error as Error).message;
-      throw new VercelRefusal(`no answer came (${why})`);
+      throw new VercelRefusal(`no answer came (${this.#withoutSecret(why)})`);
     }
     if (response.ok) return response;
-    throw await refusalOf(response, this.#secret);
+    const words = await response.text().catch(() => "");
+    throw refusalOf(response, this.#withoutSecret(words).slice(0, MAX_ERROR_LENGTH));
+  }
+
+  #withoutSecret(words: string): string {
+    return withoutSecret(words, this.#secret, "[token]");
   }
 }
 
@@ -142,34 +149,25 @@ class LogMeter {
     }
     this.#lineBytes += chunk.length - from;
     if (this.#lineBytes > MAX_LINE_BYTES)
-      throw new CerverError("provider_failed", "A line of Vercel's log is longer than any can be.");
+      throw new CerverError(
+        "compute_lost",
+        "The run's outcome is unknown: a line of Vercel's log is longer than any can be.",
+        { hint: "Look in the sandbox before you run it again: it may have done its work." },
+      );
   }
 }
 
 const NEWLINE = 0x0a;
 
 /** `{error: {code, message}}`, as Vercel's API says what went wrong. */
-async function refusalOf(response: Response, secret: string | undefined): Promise<VercelRefusal> {
-  const whole = await response.text().catch(() => "");
-  const text = (secret ? whole.replaceAll(secret, "[token]") : whole).slice(0, MAX_ERROR_LENGTH);
-  let said: { error?: { code?: unknown; message?: unknown } } = {};
-  try {
-    said = JSON.parse(text) ?? {};
-  } catch {
-    // A proxy's page. Its status says enough.
-  }
+function refusalOf(response: Response, text: string): VercelRefusal {
+  // A proxy's page is no JSON. Its status says enough.
+  const said = (parseJson(text) ?? {}) as { error?: { code?: unknown; message?: unknown } };
   const { code, message } = said.error ?? {};
   return new VercelRefusal(
     typeof message === "string" ? message : `HTTP ${response.status} ${response.statusText}`.trim(),
     response.status,
     typeof code === "string" ? code : undefined,
-    retryAfterOf(response.headers.get("retry-after")),
+    retryAfterOf(response),
   );
-}
-
-/** Seconds or a date (RFC 9110, section 10.2.3), in milliseconds from now. */
-function retryAfterOf(value: string | null): number | undefined {
-  if (value === null) return undefined;
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }

@@ -93,8 +93,8 @@ export function vercelProvider({ fetch: given = fetch, runtime }: VercelOptions 
   ): Promise<Response> =>
     inSandbox(doing, record, env, (vm, sandbox) => {
       if (order.cwd !== undefined) refuseOutside("cwd", sandbox.cwd, order.cwd);
-      return answer((output, signal) =>
-        runOrder(vm, order, output, signal).catch((error: unknown) => {
+      return answer((output, signal, begun) =>
+        runOrder(vm, order, output, signal, begun).catch((error: unknown) => {
           if (signal.aborted && isAbort(error, signal)) throw signal.reason;
           throw isGone(error)
             ? sandboxGone(record.sandboxId, error as VercelRefusal)

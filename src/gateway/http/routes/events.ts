@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import type { Sessions } from "../../session/sessions.js";
 import { type AccountVariables, requireScope } from "../auth.js";
-import { newsStream } from "../live.js";
+import { EVENT_STREAM_HEADERS, newsStream } from "../live.js";
 
 /** `GET /v2/events` and `/v2/sessions/:id/events`: what happens, while it happens, as server-sent events. */
 export function eventRoutes({ sessions }: { sessions: Sessions }) {
@@ -18,9 +18,5 @@ export function eventRoutes({ sessions }: { sessions: Sessions }) {
 }
 
 function events(c: Context, body: ReadableStream<Uint8Array>): Response {
-  return c.body(body, 200, {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
-  });
+  return c.body(body, 200, EVENT_STREAM_HEADERS);
 }

@@ -18,6 +18,7 @@ import type { OpenedStream } from "../../session/runs/runs.js";
 import type { Session } from "../../session/session-record.js";
 import type { Sessions } from "../../session/sessions.js";
 import { type AccountVariables, callerOf, requireScope } from "../auth.js";
+import { EVENT_STREAM_HEADERS } from "../live.js";
 import { toNdjson } from "../ndjson.js";
 import { idempotencyKey, json, query, readBody } from "../validate.js";
 
@@ -133,7 +134,9 @@ export function runRoutes({ sessions }: { sessions: Sessions }) {
             again: async (id) => {
               const record = await runs.get(session, id);
               if (record.end_reason !== "never_started") return record;
-              await runs.reopen(id);
+              const row = await runs.reopen(session, id);
+              // Another request has begun it, where the session was then.
+              if (row.compute_id !== session.compute_id) return runs.get(session, id);
               return runs.start(session, background, signal, id);
             },
             answered: { share: true, write: () => undefined, read: (text) => JSON.parse(text) },
@@ -184,9 +187,8 @@ function keyed(
 function events(c: Context, session: Session, stream: OpenedStream): Response {
   const ndjson = c.req.header("accept")?.includes("application/x-ndjson");
   return c.body(ndjson ? toNdjson(stream.body) : stream.body, 200, {
+    ...EVENT_STREAM_HEADERS,
     "Content-Type": ndjson ? "application/x-ndjson" : "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
     "X-Cerver-Session-Id": session.id,
     "X-Cerver-Run-Id": stream.runId,
     "X-Cerver-Provider": stream.provider,

@@ -2,6 +2,7 @@ import { type Context, Hono } from "hono";
 import { type StressEvent, StressTestRequest } from "../../../protocol/stress-tests.js";
 import type { StressTests } from "../../session/stress/stress-tests.js";
 import { type AccountVariables, requireScope } from "../auth.js";
+import { EVENT_STREAM_HEADERS } from "../live.js";
 import { json } from "../validate.js";
 
 const KEEP_ALIVE_MS = 15_000;
@@ -12,11 +13,11 @@ export function stressTestRoutes({ stressTests }: { stressTests: StressTests }) 
   const read = requireScope("read");
   const run = requireScope("run");
   const stream = async (c: Context<{ Variables: AccountVariables }>, id: string) =>
-    c.body(await events(stressTests, c.var.principal.accountId, id, c.req.raw.signal), 200, {
-      "Content-Type": "text/event-stream",
-      "Cache-Control": "no-cache, no-transform",
-      "X-Accel-Buffering": "no",
-    });
+    c.body(
+      await events(stressTests, c.var.principal.accountId, id, c.req.raw.signal),
+      200,
+      EVENT_STREAM_HEADERS,
+    );
   return new Hono<{ Variables: AccountVariables }>()
     .post("/", run, json(StressTestRequest), async (c) => {
       const { accountId } = c.var.principal;

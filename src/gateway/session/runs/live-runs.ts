@@ -22,11 +22,6 @@ export class LiveRuns {
     this.#onQuiet = onQuiet;
   }
 
-  /** The runs of a session that are under way. */
-  runsOf(sessionId: string): string[] {
-    return [...(this.#running.get(sessionId) ?? [])];
-  }
-
   /** The sessions in which something runs now. */
   get sessions(): ReadonlySet<string> {
     return new Set(this.#running.keys());

@@ -50,10 +50,6 @@ export function isOffline(error: unknown): boolean {
   );
 }
 
-export function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 export function notDurable(): CerverError {
   return new CerverError("unsupported", "The provider of this session keeps no runs beyond their request.", {
     hint: "Use /run or /run/stream there, or a session on a machine of your own.",

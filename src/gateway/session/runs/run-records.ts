@@ -101,11 +101,11 @@ export class RunRecords {
       .execute();
   }
 
-  /** The run shall be cancelled once its machine can be asked. */
+  /** The run shall be cancelled once its machine can be asked. Why it was first wanted stays. */
   async wantCancel(runId: string, reason: string): Promise<void> {
     await this.#db
       .updateTable("runs")
-      .set({ cancel_wanted: reason })
+      .set({ cancel_wanted: sql<string>`coalesce(cancel_wanted, ${reason})` })
       .where("id", "=", runId)
       .where("ended_at", "is", null)
       .execute();
@@ -132,11 +132,18 @@ export class RunRecords {
       .execute();
   }
 
-  /** A run that never began is about to. */
-  async reopen(runId: string): Promise<void> {
+  /** A run that never began is about to, there. */
+  async reopen(runId: string, computeId: string): Promise<void> {
     await this.#db
       .updateTable("runs")
-      .set({ status: "queued", ended_at: null, end_reason: null, lost_since: null, cancel_wanted: null })
+      .set({
+        compute_id: computeId,
+        status: "queued",
+        ended_at: null,
+        end_reason: null,
+        lost_since: null,
+        cancel_wanted: null,
+      })
       .where("id", "=", runId)
       .where("end_reason", "=", "never_started")
       .execute();

@@ -3,14 +3,9 @@ import type { RunRequest } from "../../../protocol/runs.js";
 import type { KeptRun } from "../../../protocol/sandbox.js";
 import type { Logger } from "../../../util/logger.js";
 import type { Computes } from "../../compute/computes.js";
-import type {
-  DurableRuns,
-  MachineEnv,
-  ProviderAdapter,
-  RunRef,
-  SandboxRecord,
-} from "../../compute/contract.js";
+import type { DurableRuns, MachineEnv, ProviderAdapter, RunRef } from "../../compute/contract.js";
 import type { ProviderRegistry } from "../../compute/registry.js";
+import type { PlacedSandbox } from "../session-sandbox.js";
 import type { LiveRun, LiveRuns } from "./live-runs.js";
 import { isLost, isOffline } from "./run-failures.js";
 import { keptOutcome } from "./run-outcome.js";
@@ -38,9 +33,7 @@ export interface RunSettlementDeps {
 }
 
 /** A background run that was accepted when its link broke. */
-export interface Undelivered {
-  provider: ProviderAdapter;
-  record: SandboxRecord;
+export interface Undelivered extends PlacedSandbox {
   request: RunRequest & { run_id: string };
   /** Until when it is sent again, by the steady clock. */
   until: number;
@@ -98,10 +91,14 @@ export class RunSettlement {
   }
 
   /** Every compute that is attached is of the one provider whose machines dial in. A vendor keeps no runs for us. */
-  durableOf(computeId: string): DurableRuns | undefined {
+  keeperOf(computeId: string): ProviderAdapter | undefined {
     if (isProviderHandle(computeId) || this.#deps.computes.isPublic(computeId)) return undefined;
-    for (const provider of this.#deps.providers.values()) if (provider.durable) return provider.durable;
+    for (const provider of this.#deps.providers.values()) if (provider.durable) return provider;
     return undefined;
+  }
+
+  durableOf(computeId: string): DurableRuns | undefined {
+    return this.keeperOf(computeId)?.durable;
   }
 
   durable({ compute_id }: { compute_id: string | null }): DurableRuns | undefined {
@@ -259,10 +256,10 @@ export class RunSettlement {
     const pending = this.#undelivered.get(row.id);
     this.#undelivered.delete(row.id);
     if (!pending || performance.now() > pending.until || row.cancel_wanted !== null) return false;
-    const { provider, record, request } = pending;
+    const { adapter, record, request } = pending;
     this.sending(row.id, record.computeId);
     try {
-      await provider.durable?.start(record, request, this.shortEnv(record.computeId));
+      await adapter.durable?.start(record, request, this.shortEnv(record.computeId));
     } catch (error) {
       if (!isLost(error) && !isOffline(error)) return false;
       // Broken again: whether it arrived shows the next time.

@@ -14,6 +14,7 @@ import {
 } from "../../../protocol/runs.js";
 import type { KeptRun } from "../../../protocol/sandbox.js";
 import type { Logger } from "../../../util/logger.js";
+import { wordsOf } from "../../../util/words-of.js";
 import type { Computes } from "../../compute/computes.js";
 import {
   type DurableRuns,
@@ -21,10 +22,10 @@ import {
   type ProviderEnv,
   type RunRef,
   registeredName,
-  type SandboxRecord,
 } from "../../compute/contract.js";
 import type { ProviderRegistry } from "../../compute/registry.js";
 import type { Session } from "../session-record.js";
+import { type PlacedSandbox, placed } from "../session-sandbox.js";
 import { type LiveRun, LiveRuns } from "./live-runs.js";
 import { errorEvent, readAnswer, toRunAnswer } from "./run-answer.js";
 import {
@@ -37,7 +38,6 @@ import {
   isUnknown,
   notDurable,
   SessionClosed,
-  wordsOf,
 } from "./run-failures.js";
 import { keptOutcome, outcomeOf, streamOutcome } from "./run-outcome.js";
 import { type StoredRun, toRunRecord } from "./run-record.js";
@@ -76,11 +76,6 @@ export interface OutputRange {
   until: number | undefined;
 }
 
-interface Target {
-  provider: ProviderAdapter;
-  record: SandboxRecord;
-}
-
 /** Runs work in sessions, and sees to it that the end of each run gets on the record, and only its true end. */
 export class Runs {
   readonly #deps: RunsDeps;
@@ -109,35 +104,34 @@ export class Runs {
     this.#settlement.stop();
   }
 
-  /** Lets nobody wait any longer for runs of a session that was closed. */
-  closeAll(sessionId: string): void {
+  /** Lets nobody wait any longer for runs of a session that was closed, or that loses its compute. */
+  closeAll(sessionId: string, reason?: string): void {
     for (const run of this.#live.callersOf(sessionId)) {
       // Who follows a run hears its true end from the machine, which ends it with its sandbox.
-      const reachable = this.#deps.computes.isOnline(run.session.compute_id!);
-      if (reachable && this.#settlement.durable(run.session)) continue;
-      run.abort.abort(new SessionClosed());
+      if (!this.#reachable(run.session)) run.abort.abort(new SessionClosed(reason));
     }
   }
 
-  /** The runs of a session that are under way. */
-  runsOf(sessionId: string): string[] {
-    return this.#live.runsOf(sessionId);
+  /** The machine that keeps a run, if it can be asked now. */
+  #reachable(of: { compute_id: string | null }): DurableRuns | undefined {
+    return of.compute_id !== null && this.#deps.computes.isOnline(of.compute_id)
+      ? this.#settlement.durable(of)
+      : undefined;
   }
 
   /** Ends every run of a session whose compute is about to be taken away, and waits until they have ended. */
   async endAll(session: Session, reason: string): Promise<void> {
-    const durable = this.#settlement.durable(session);
-    if (!durable || !this.#deps.computes.isOnline(session.compute_id!)) {
-      for (const run of this.#live.callersOf(session.id)) run.abort.abort(new SessionClosed(reason));
-      for (const row of await this.#deps.records.openIn(session.id))
-        await this.#deps.records.wantCancel(row.id, reason);
-      return;
-    }
-    await this.#deps.records.recorded(session.id);
+    const { records } = this.#deps;
+    this.closeAll(session.id, reason);
+    await records.recorded(session.id);
     await Promise.all(
-      (await this.#deps.records.openIn(session.id)).map(async (row) => {
-        await this.#deps.records.wantCancel(row.id, reason);
-        await this.#settlement.cancelWanted(refOf(row), durable);
+      (await records.openIn(session.id)).map(async (row) => {
+        await records.wantCancel(row.id, reason);
+        // A run may still be on a machine that the session had before: it is cancelled when that is back.
+        const durable = this.#reachable(row);
+        await (durable && this.#settlement.cancelWanted(refOf(row), durable))?.catch((error: unknown) => {
+          if (!isLost(error) && this.#reachable(row)) throw error;
+        });
       }),
     );
   }
@@ -151,10 +145,13 @@ export class Runs {
     await this.#deps.records.begin(run, request.background);
   }
 
-  /** A run that never began is about to. */
-  async reopen(runId: string): Promise<void> {
+  /** A run that never began is about to, on the compute that the session has now. */
+  async reopen(session: Session, runId: string): Promise<StoredRun> {
+    const { record } = this.#target(session);
+    if (!this.#settlement.durable(session)) throw notDurable();
     this.#settlement.announced(runId);
-    await this.#deps.records.reopen(runId);
+    await this.#deps.records.reopen(runId, record.computeId);
+    return this.#deps.records.get(session, runId);
   }
 
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
@@ -163,7 +160,7 @@ export class Runs {
     const run = this.#begin(session, request, false, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     try {
-      const first = () => target.provider.runSandbox(target.record, this.#sent(request, run), this.#env(run));
+      const first = () => target.adapter.runSandbox(target.record, this.#sent(request, run), this.#env(run));
       return await this.#answered(run, first, first, true);
     } finally {
       this.#live.forget(run);
@@ -173,18 +170,18 @@ export class Runs {
   /** Waits for the end of a run that another request has begun. */
   async await(
     session: Session,
-    row: StoredRun,
+    known: StoredRun,
     request: RunRequest,
     signal: AbortSignal,
   ): Promise<RunAnswer> {
     // Nothing of it ever ran: this request may begin it.
-    if (row.end_reason === "never_started") await this.reopen(row.id);
-    const target = this.#target(session, "read");
-    const durable = this.#settlement.durable(session);
-    if (!durable) throw notDurable();
-    const run = this.#watch(session, row, signal);
+    const row = known.end_reason === "never_started" ? await this.reopen(session, known.id) : known;
+    const { durable } = this.#keeper(row);
+    const run = this.#watch(row, signal);
     try {
-      const anew = () => target.provider.runSandbox(target.record, this.#sent(request, run), this.#env(run));
+      const anew = this.#anew(session, row, ({ adapter, record }) =>
+        adapter.runSandbox(record, this.#sent(request, run), this.#env(run)),
+      );
       return await this.#answered(run, () => durable.answer(refOf(row), this.#env(run)), anew, false);
     } finally {
       this.#live.forget(run);
@@ -242,33 +239,34 @@ export class Runs {
     const run = this.#begin(session, request, true, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     const first = () =>
-      target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run));
-    return this.#opened(run, target, first, first, { stdout: 0, stderr: 0 }, true);
+      target.adapter.runSandboxStream(target.record, this.#sent(request, run), this.#env(run));
+    return this.#opened(run, target.adapter, first, first, { stdout: 0, stderr: 0 }, true);
   }
 
   /** The events of a run that was begun before, from these offsets on. */
   async follow(
     session: Session,
-    row: StoredRun,
+    known: StoredRun,
     offsets: { stdout: number; stderr: number },
     signal: AbortSignal,
     request?: RunRequest,
   ): Promise<OpenedStream> {
-    if (request && row.end_reason === "never_started") await this.reopen(row.id);
-    const target = this.#target(session, "read");
-    const durable = this.#settlement.durable(session);
-    if (!durable) throw notDurable();
-    const run = this.#watch(session, row, signal);
+    const isAgain = request !== undefined && known.end_reason === "never_started";
+    const row = isAgain ? await this.reopen(session, known.id) : known;
+    const { provider, durable } = this.#keeper(row);
+    const run = this.#watch(row, signal);
     const first = () => durable.stream(refOf(row), offsets, this.#env(run));
     const anew =
       request &&
-      (() => target.provider.runSandboxStream(target.record, this.#sent(request, run), this.#env(run)));
-    return this.#opened(run, target, first, anew, offsets, false);
+      this.#anew(session, row, (target) =>
+        target.adapter.runSandboxStream(target.record, this.#sent(request, run), this.#env(run)),
+      );
+    return this.#opened(run, provider, first, anew, offsets, false);
   }
 
   async #opened(
     run: LiveRun,
-    target: Target,
+    provider: ProviderAdapter,
     first: () => Promise<Response>,
     anew: (() => Promise<Response>) | undefined,
     offsets: { stdout: number; stderr: number },
@@ -283,7 +281,7 @@ export class Runs {
         if (!response.ok || !response.body) throw await failureOf(response);
         const openMs = performance.now() - began;
         const body = this.#tapped(run, response.body, openMs, offsets);
-        return { runId: run.id, provider: registeredName(target.provider), openMs, body };
+        return { runId: run.id, provider: registeredName(provider), openMs, body };
       } catch (error) {
         try {
           if (run.abort.signal.aborted) throw await this.#left(run, error);
@@ -333,11 +331,12 @@ export class Runs {
       settled = true;
       const elapsed = Date.now() - run.startedAt;
       const failure = tap.failure && { status: tap.failure.status ?? "lost", error: tap.failure.error };
+      const reason = failure?.status === "cancelled" && { endReason: leftBecause(run) };
       // Who joined late has not seen all of it: the record gets what the machine kept.
       if (complete && tap.exit?.status !== "cancelled" && tap.exit?.status !== "timed_out")
-        await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
+        await records.end(run, { ...streamOutcome(tap, failure, elapsed), ...reason, openMs });
       else if (durable) await this.#settlement.recordKept(run, durable).catch(() => {});
-      else await records.end(run, { ...streamOutcome(tap, failure, elapsed), openMs });
+      else await records.end(run, { ...streamOutcome(tap, failure, elapsed), ...reason, openMs });
       this.#live.forget(run, true);
     };
     const fail = (
@@ -405,15 +404,17 @@ export class Runs {
               if (tap.exit || tap.failure) return controller.close();
               broke = error;
             }
-            if (!(await rejoin(controller, broke))) return;
+            // What its reader cancelled is not joined again.
+            if (settled || !(await rejoin(controller, broke))) return;
           }
         },
         cancel: async (reason) => {
           if (settled) return;
           settled = true;
           run.abort.abort(run.mayComeBack ? new CallerMayComeBack() : new CallerGone());
-          await reader.cancel(reason).catch(() => {});
-          await this.#left(run, reason);
+          // An adapter whose runs end with their request tells here that it could not end this one.
+          const error = await reader.cancel(reason).catch((failure: unknown) => failure);
+          await this.#left(run, error ?? run.abort.signal.reason);
           this.#live.forget(run);
         },
       },
@@ -595,22 +596,60 @@ export class Runs {
     return new FinallyLost(run.id);
   }
 
+  /**
+   * Begins a run whose machine does not know it: only on that machine, which takes an id once, and only if nothing shows
+   * that it ever began.
+   */
+  #anew(
+    session: Session,
+    row: StoredRun,
+    begin: (target: PlacedSandbox) => Promise<Response>,
+  ): () => Promise<Response> {
+    const mayBegin =
+      row.compute_id === session.compute_id && row.ended_at === null && row.confirmed_at === null;
+    return async () => (mayBegin ? begin(this.#target(session)) : this.#refusedAnew(row));
+  }
+
+  async #refusedAnew(row: StoredRun): Promise<never> {
+    // It settles as soon as its request cannot arrive there any more.
+    await this.#deps.records.loseOne(row.id);
+    const isOpen = row.ended_at === null;
+    throw new CerverError(
+      "conflict",
+      isOpen
+        ? "Whether this run ever began is not known yet, so it is not begun again elsewhere: its machine has to say so first."
+        : "This run has ended, and its machine does not keep its output any more.",
+      {
+        hint: isOpen
+          ? "Send the same request again in a moment, or look at GET /v2/sessions/SESSION_ID/runs/RUN_ID."
+          : "Look at its record: GET /v2/sessions/SESSION_ID/runs/RUN_ID.",
+        details: {
+          run_id: row.id,
+          session_id: row.session_id,
+          ...(isOpen && { retryable: true, retry_after_ms: 3_000 }),
+        },
+      },
+    );
+  }
+
   /** The caller has gone, or the session was closed: the run ends, and its true end goes on the record. */
   async #left(run: LiveRun, error: unknown): Promise<unknown> {
     const { records } = this.#deps;
     const durable = this.#settlement.durable(run.session);
     const closed = run.abort.signal.reason instanceof SessionClosed;
-    // The machine ends a foreground run that nobody follows any more; others may follow this one still.
-    if (run.request.background || this.#stopping || (run.mayComeBack && !closed)) return error;
-    const { reason: why } = run.abort.signal;
-    const reason = why instanceof SessionClosed ? why.reason : "cancelled";
+    if (this.#stopping) return error;
     if (!durable) {
-      const outcome = unknownOutcome("cancelled", Date.now() - run.startedAt);
-      await records.end(run, { ...outcome, status: "cancelled", endReason: reason, openMs: null });
+      // Nobody can come back for it there. It ended with its request, unless the vendor did not confirm that.
+      const isEnded = error === run.abort.signal.reason || !isLost(error);
+      const outcome = unknownOutcome(isEnded ? "cancelled" : wordsOf(error), Date.now() - run.startedAt);
+      const end = isEnded && { status: "cancelled" as const, endReason: leftBecause(run) };
+      await records.end(run, { ...outcome, ...end, openMs: null });
       return error;
     }
+    // The machine ends a foreground run that nobody follows any more; others may follow this one still.
+    if (run.request.background || (run.mayComeBack && !closed)) return error;
     await run.begun;
-    await records.wantCancel(run.id, reason);
+    await records.wantCancel(run.id, leftBecause(run));
     void this.#settlement.cancelWanted(refOf(run), durable).catch((next: unknown) => {
       if (!isLost(next) && !isOffline(next))
         this.#deps.logger.warn(
@@ -623,19 +662,26 @@ export class Runs {
 
   // Who is there.
 
-  #target(session: Session, use: "run" | "read" = "run"): Target {
-    if (session.ended_at !== null && use === "run") {
+  /** The machine that keeps a run: its own, wherever its session is now. */
+  #keeper({ compute_id }: StoredRun): { provider: ProviderAdapter; durable: DurableRuns } {
+    const provider = compute_id === null ? undefined : this.#settlement.keeperOf(compute_id);
+    if (!provider?.durable) throw notDurable();
+    return { provider, durable: provider.durable };
+  }
+
+  #target(session: Session): PlacedSandbox {
+    if (session.ended_at !== null) {
       throw new CerverError("session_ended", `Session ${session.id} has ended, so nothing can run in it.`, {
         hint: "Create a new one with POST /v2/sessions. Its transcript can still be read.",
       });
     }
-    if (session.paused_at !== null && use === "run") {
+    if (session.paused_at !== null) {
       throw new CerverError("conflict", `Session ${session.id} rests, so nothing can run in it.`, {
         hint: `Wake it first: POST /v2/sessions/${session.id}/resume, or \`cerver resume ${session.id}\`.`,
       });
     }
-    const provider = this.#deps.providers.get(session.provider as SandboxRecord["provider"]);
-    if (!provider || session.compute_id === null || session.sandbox_id === null) {
+    const target = placed(this.#deps.providers, session);
+    if (!target) {
       throw new CerverError(
         "no_compute",
         `Session ${session.id} has no compute: it keeps a transcript only.`,
@@ -644,14 +690,7 @@ export class Runs {
         },
       );
     }
-    return {
-      provider,
-      record: {
-        sandboxId: session.sandbox_id,
-        computeId: session.compute_id,
-        provider: provider.providerName,
-      },
-    };
+    return target;
   }
 
   /** A request as it is sent now. */
@@ -688,9 +727,9 @@ export class Runs {
   }
 
   /** A run of before, as one that somebody waits for. */
-  #watch(session: Session, row: StoredRun, caller: AbortSignal): LiveRun {
+  #watch(row: StoredRun, caller: AbortSignal): LiveRun {
     return this.#live.enter(
-      { ...recordedRun(row), session, abort: new AbortController(), mayComeBack: true },
+      { ...recordedRun(row), abort: new AbortController(), mayComeBack: true },
       caller,
       row.ended_at !== null,
     );
@@ -709,6 +748,12 @@ const NOTHING_FOUND: KillReceipt = {
 
 function wire(request: RunRequest, runId: string) {
   return { ...request, timeout: timeoutOf(request), run_id: runId };
+}
+
+/** Why nobody waits for a run any longer, as its record says it. */
+function leftBecause({ abort }: LiveRun): string {
+  const { reason } = abort.signal;
+  return reason instanceof SessionClosed ? reason.reason : "cancelled";
 }
 
 function refOf(run: StoredRun | RecordedRun): RunRef {

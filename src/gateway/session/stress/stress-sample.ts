@@ -6,6 +6,7 @@ import type { CreateSessionRequest } from "../../../protocol/sessions.js";
 import type { StressPattern, StressSample, StressTestRequest } from "../../../protocol/stress-tests.js";
 import type { ProviderRegistry } from "../../compute/registry.js";
 import type { Costs } from "../costs.js";
+import type { Orphans } from "../orphans.js";
 import type { Provisioned, Provisioning } from "../provisioning.js";
 import { GENERAL } from "../routing/measurements.js";
 import type { RoutingMemory } from "../routing/routing-memory.js";
@@ -26,6 +27,7 @@ export interface StressSampleDeps {
   providers: ProviderRegistry;
   sandboxes: SessionSandboxes;
   costs: Costs;
+  orphans: Orphans;
   memory: RoutingMemory;
   now: () => number;
 }
@@ -40,10 +42,10 @@ export interface SampleOrder {
   signal: AbortSignal;
 }
 
-/** What a sample showed, and whether its sandbox was shown to be gone; null when none was made. */
+/** What a sample showed, and which sandboxes it made or may have made, and whether they were shown to be gone. */
 export interface Sampled {
   sample: StressSample;
-  sandbox: { id: string; gone: boolean } | null;
+  sandboxes: { id: string; gone: boolean }[];
 }
 
 /** Makes a sandbox, runs a first command and some more in it, and deletes it again, whatever happens. Never rejects. */
@@ -80,13 +82,18 @@ export async function takeSample(deps: StressSampleDeps, order: SampleOrder): Pr
       error: known?.message ?? (error instanceof Error ? error.message : String(error)),
     };
   }
-  if (!made) return { sample, sandbox: null };
-  const cost_usd = deps.costs.priceOf(provider, since(began) / 1000);
-  await deps.costs.ended(sessionId);
-  const place = placeOf(accountId, sessionId, made);
-  await deps.sandboxes.end(place);
-  const gone = await isGone(deps, place).catch(() => false);
-  return { sample: { ...sample, cost_usd }, sandbox: { id: made.sandboxId, gone } };
+  const sandboxes: Sampled["sandboxes"] = [];
+  if (made) {
+    sample = { ...sample, cost_usd: deps.costs.priceOf(provider, since(began) / 1000) };
+    const place = placeOf(accountId, sessionId, made);
+    await deps.sandboxes.end(place);
+    await deps.costs.ended(sessionId);
+    sandboxes.push({ id: made.sandboxId, gone: await isGone(deps, place).catch(() => false) });
+  }
+  for (const { sandbox_id, provider: where } of await deps.orphans.leftOf(sessionId))
+    if (sandbox_id === null || sandbox_id !== made?.sandboxId)
+      sandboxes.push({ id: sandbox_id ?? `one of ${sessionId} at ${where}`, gone: false });
+  return { sample, sandboxes };
 }
 
 /** What a sample asks for: this provider and no other, for a short while. */

@@ -91,7 +91,7 @@ export class StressTests {
       samples: [],
     };
     if (request.mode === "live") this.#refuseTooMany(accountId);
-    await db
+    const inserted = db
       .insertInto("stress_tests")
       .values({
         id,
@@ -103,9 +103,10 @@ export class StressTests {
         ended_at: null,
       })
       .execute();
-    if (request.mode === "simulated") return this.#simulated(blank, contestants, request);
-    this.#live(accountId, blank, contestants, request);
-    return blank;
+    // A live one counts from here on: others that begin meanwhile see it.
+    if (request.mode === "live") this.#live(accountId, blank, contestants, request, inserted);
+    await inserted;
+    return request.mode === "live" ? blank : this.#simulated(blank, contestants, request);
   }
 
   /** Waits for the end of a live test; of one that has ended this is its report. */
@@ -202,6 +203,7 @@ export class StressTests {
     blank: StressReport,
     contestants: readonly Contestant[],
     request: StressTestRequest,
+    inserted: Promise<unknown>,
   ): void {
     const running: Running = {
       accountId,
@@ -214,7 +216,8 @@ export class StressTests {
       running.last = event;
       for (const listener of running.listeners) listener(event);
     };
-    running.ended = this.#sampleAll(accountId, blank, contestants, request, running.abort.signal, tell)
+    running.ended = inserted
+      .then(() => this.#sampleAll(accountId, blank, contestants, request, running.abort.signal, tell))
       .catch(async (error: unknown) => {
         this.#deps.logger.error({ err: error, stress_test_id: blank.stress_test_id }, "a stress test failed");
         return this.#store({
@@ -298,7 +301,7 @@ export class StressTests {
       }
     }
     const samples = taken.map(({ sample }) => sample);
-    const sandboxes = taken.flatMap(({ sandbox }) => sandbox ?? []);
+    const sandboxes = taken.flatMap((one) => one.sandboxes);
     const left = sandboxes.filter(({ gone }) => !gone).map(({ id }) => id);
     const told = contestants.map((one) =>
       capped.has(one.provider) && !samples.some(({ provider }) => provider === one.provider)

@@ -67,6 +67,11 @@ export const OPTIONS: readonly ConformanceCheck[] = [
         "file_not_found",
         "not_found",
       ]);
+      await c.refused(
+        `${what}, of a stream`,
+        () => c.streamRaw({ code: "touch cwd-missing.ran", cwd: "cwd-not-there" }),
+        ["invalid_request", "file_not_found", "not_found"],
+      );
       same((await c.run("ls -d cwd-missing.ran cwd-not-there 2>/dev/null; true")).stdout, "", "What it left");
     },
   },

@@ -35,7 +35,14 @@ export const sandbox: Theme = {
       scope: "run",
       body: { json: NewSandboxRequest },
       answers: { 201: { what: "The sandbox.", json: SandboxAnswer } },
-      errors: ["compute_not_found", "no_compute", "unsupported", "provider_failed", "compute_offline"],
+      errors: [
+        "spend_limit",
+        "compute_not_found",
+        "no_compute",
+        "unsupported",
+        "provider_failed",
+        "compute_offline",
+      ],
     },
     {
       id: "runInSandbox",
