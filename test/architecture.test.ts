@@ -22,7 +22,7 @@ const MAY_IMPORT = Object.fromEntries(importTable);
 /** The files of the modes that the cli may import: by import() only, or as types. */
 const CLI_MAY_START = new RegExp(
   [
-    String.raw`^(?:gateway|relay|sync|mcp)/(?:start|config)\.ts$`,
+    String.raw`^(?:gateway|relay|sync|mcp)/(?:start|config|http|handshake)\.ts$`,
     ...MAY_IMPORT.cli!.flatMap((what) => /^`(.+)`$/.exec(what)?.[1] ?? []).map((file) => `^${file}$`),
   ].join("|"),
 );
@@ -43,7 +43,8 @@ const HOMES: [library: RegExp, home: RegExp][] = [
     /^zod$/,
     /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
-  [/^node:child_process$/, /^relay\/(?:host|daemon)\//],
+  [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
+  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-backend\.ts$/],
 ];
 
 interface Import {

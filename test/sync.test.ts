@@ -199,3 +199,51 @@ test("one syncer a user", async () => {
   first.child.kill("SIGTERM");
   expect((await first.exited).code).toBe(0);
 }, 30_000);
+
+test("a relay follows transcripts beside its runs", async () => {
+  const folder = join(home.folder, ".claude/projects/-r");
+  await mkdir(folder, { recursive: true });
+  const relay = home.start(["relay", "--name", "syncing", "--sync"], env);
+  await relay.prints(/Compute: /);
+  await writeFile(join(folder, "s3.jsonl"), claude("s3", 0, "beside a relay"));
+  await relay.prints(/Sync: sent 1 entries of 1 sessions/);
+  expect((await synced()).get("claude-code:s3")!.entries.map(({ content }) => content)).toEqual([
+    "beside a relay",
+  ]);
+  relay.child.kill("SIGTERM");
+  expect((await relay.exited).code).toBe(0);
+}, 60_000);
+
+test("while the gateway is away nothing gets lost", async () => {
+  const folder = join(home.folder, ".claude/projects/-t");
+  await mkdir(folder, { recursive: true });
+  const away = await startCerver({ relay: false });
+  const port = Number(new URL(away.gateway.url).port);
+  const here = { CERVER_GATEWAY_URL: away.gateway.url, CERVER_API_TOKEN: away.token };
+  const path = join(folder, "s4.jsonl");
+  await writeFile(path, claude("s4", 0, "before"));
+  const syncer = home.start(["sync"], here);
+  await syncer.prints(/Sent \d+ entries/);
+  const dataDir = join(away.folder, "data");
+  await away.gateway.stop();
+  await appendFile(path, claude("s4", 1, "meanwhile"));
+  await syncer.prints(/Next try in/);
+  const back = await startCerver({ relay: false, gateway: { port, dataDir } });
+  try {
+    const { GatewayClient } = await import("../src/client/gateway-client.js");
+    const client = new GatewayClient({ gatewayUrl: back.gateway.url, token: away.token });
+    const { sessions } = await client.sessions({ labels: { sync: "claude-code:s4" } });
+    expect(sessions).toHaveLength(1);
+    await expect
+      .poll(
+        async () => (await client.session(sessions[0]!.sessionId)).transcript?.map(({ content }) => content),
+        { timeout: 30_000 },
+      )
+      .toEqual(["before", "meanwhile"]);
+    syncer.child.kill("SIGTERM");
+    expect((await syncer.exited).code).toBe(0);
+  } finally {
+    await back.stop();
+    await rm(away.folder, { recursive: true, force: true });
+  }
+}, 90_000);

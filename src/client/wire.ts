@@ -325,6 +325,9 @@ export type ErrorBody = {
     | "timed_out"
     | "secret_not_found"
     | "secret_refused"
+    | "secret_expired"
+    | "secret_unreachable"
+    | "secret_rate_limited"
     | "internal";
   /** What to do next, as a sentence or a command. */
   hint?: string | undefined;
