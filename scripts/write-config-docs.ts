@@ -48,6 +48,8 @@ of them under one folder.
 | \`CERVER_MASTER_KEY\` | the key that seals credentials and signs links; several separated by commas, the current one first |
 | \`CERVER_REHEARSAL\` | for the gateway: cassettes to play as providers, paths separated by commas; see [rehearsal.md](rehearsal.md) |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
+| \`CERVER_REDACT\` | for the relay: what is taken out of the output of runs; \`all\` (secrets and the shapes of credentials), \`secrets\` or \`off\` |
+| \`CERVER_SECRETS_ALLOW\` | for the relay: which of its own variables runs may have as secrets, such as \`STRIPE_KEY,DB_*\` |
 | \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\` |
 | \`CERVER_HOME\` | one folder for all files |
 | \`NO_COLOR\`, \`FORCE_COLOR\` | colours off, colours on |

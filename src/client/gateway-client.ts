@@ -1,3 +1,4 @@
+import { type AuditCalls, auditCalls } from "./audit.js";
 import { type ComputeCalls, computeCalls } from "./computes.js";
 import { type GatewayClientOptions, GatewayHttp } from "./http.js";
 import { type KeyCalls, keyCalls } from "./keys.js";
@@ -20,6 +21,7 @@ export interface GatewayClient
     ComputeCalls,
     ProviderCalls,
     SandboxCalls,
+    AuditCalls,
     KeyCalls {}
 
 /**
@@ -44,6 +46,7 @@ export class GatewayClient {
       ...computeCalls(http),
       ...providerCalls(http),
       ...sandboxCalls(http),
+      ...auditCalls(http),
       ...keyCalls(http),
     };
     Object.assign(this, calls);

@@ -113,7 +113,7 @@ export class Matcher {
     if (at > given) given = at;
     let hold = -1;
 
-    while ((at = nextLikely(likely, text, at)) < length) {
+    for (at = nextLikely(likely, text, at); at < length; at = nextLikely(likely, text, at)) {
       const patterns = byAnchor.get((text[at]! << 16) | (text[at + 1]! << 8) | text[at + 2]!);
       const match = patterns && this.#matchAt(patterns, text, at, isEnd);
       if (match === undefined) {

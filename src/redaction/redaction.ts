@@ -94,3 +94,15 @@ export function redactText(text: string): { text: string; redacted: number } {
   return everywhere.text(text);
 }
 let everywhere: Redaction | undefined;
+
+/** The same for every text in a value, which becomes JSON. */
+export function redactedJson(value: unknown): { text: string; redacted: number } {
+  let redacted = 0;
+  const text = JSON.stringify(value, (_, one: unknown) => {
+    if (typeof one !== "string") return one;
+    const clean = redactText(one);
+    redacted += clean.redacted;
+    return clean.text;
+  });
+  return { text, redacted };
+}
