@@ -8,7 +8,7 @@ import { OutputJournal } from "./output-journal.js";
 /** A foreground run that nobody follows is held up when this much output waits for somebody to come back. */
 const UNFOLLOWED_BYTES = 48 * 1024 * 1024;
 /** What looks like the beginning of a secret, and is too short to be one, is seen after this long. */
-const HOLD_MS = 50;
+const HOLD_MS = 20;
 /** A foreground run goes at the pace of its reader: this far ahead at most. */
 const AHEAD_BYTES = 512 * 1024;
 
