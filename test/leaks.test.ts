@@ -35,8 +35,8 @@ const SECRETS: Record<string, string> = {
 /** How a program prints a value, as JavaScript that works on `v`. */
 const WAYS: Record<string, string> = {
   plain: "v",
-  quoted: "`token='${v}';`",
-  header: "`Authorization: Bearer ${v}\\r\\n`",
+  quoted: "`token='` + v + `';`",
+  header: "'Authorization: Bearer ' + v + '\\r\\n'",
   json: "JSON.stringify({ v })",
   "json in json": "JSON.stringify({ body: JSON.stringify({ v }) })",
   "ascii json":
@@ -54,7 +54,7 @@ const WAYS: Record<string, string> = {
   "base64 at two": "Buffer.from('u:' + v + '::').toString('base64')",
   base64url: "Buffer.from('usr' + v).toString('base64url')",
   "base64 in lines": "Buffer.from(v).toString('base64').replace(/.{76}/g, '$&\\n')",
-  "shell quoted": "`'${v.replaceAll(\"'\", `'\\\\''`)}'`",
+  "shell quoted": "`'` + v.replaceAll(`'`, `'\\\\''`) + `'`",
 };
 
 /** Prints a value in every way, each in pieces of a few bytes. */
