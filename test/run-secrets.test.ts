@@ -16,7 +16,7 @@ beforeAll(async () => {
     child: () => logger,
   };
   cerver = await startCerver({
-    env: { ...SECRETS, CERVER_SECRETS_ALLOW: "STRIPE_*, TINY_KEY GONE" },
+    env: { ...SECRETS, CERVER_SECRETS_ALLOW: "STRIPE_*, TINY_KEY, GONE" },
     relayLogger: logger,
   });
   session = await cerver.session();
@@ -77,11 +77,28 @@ describe("a run that is given a secret", () => {
     }
   });
 
+  test("has nothing of a machine whose owner listed nothing", async () => {
+    const other = await startCerver({ env: SECRETS });
+    try {
+      const own = await other.session();
+      const response = await other.call("POST", `/v2/sessions/${own}/run`, {
+        code: "true",
+        secrets: ["STRIPE_KEY"],
+      });
+      expect(response.status).toBe(403);
+      expect(await response.json()).toMatchObject({
+        hint: expect.stringContaining("CERVER_SECRETS_ALLOW=STRIPE_KEY"),
+      });
+    } finally {
+      await other.stop();
+    }
+  });
+
   test("does not start when a reference is not understood", async () => {
-    const response = await run({ code: "true", envs: { KEY: "secret://a/b/c" } });
+    const response = await run({ code: "true", envs: { KEY: "secret://nowhere/NAME" } });
     expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([
-      400,
-      "invalid_request",
+      501,
+      "unsupported",
     ]);
   });
 

@@ -1,13 +1,14 @@
 import { CerverError } from "../protocol/errors.js";
 import type { SecretUse } from "../protocol/runs.js";
-import { isSecretReference, parseSecretReference } from "../protocol/secret-reference.js";
+import { isSecretReference } from "../protocol/secret-reference.js";
 import type { NamedSecret } from "../redaction/secret-patterns.js";
 import { SHORTEST_SECRET } from "../redaction/secret-patterns.js";
-import { openSecretBackend } from "../secrets/secret-backend.js";
+import { splitSecretReference } from "../secrets/secret-reference.js";
+import { openSecrets } from "../secrets/secrets.js";
 import type { Logger } from "../util/logger.js";
 import type { Env } from "../util/paths.js";
 
-/** A backend that does not answer in this time is out of reach, and the run does not start. */
+/** Sooner than the gateway takes a machine that does not answer for lost. */
 const FETCH_TIMEOUT_MS = 8_000;
 
 /** What a run is given beside its own words. */
@@ -51,12 +52,12 @@ export class RunSecrets {
   }
 
   async #fetchAll(wanted: ReadonlyMap<string, string>, signal: AbortSignal): Promise<ResolvedSecrets> {
-    const within = AbortSignal.any([signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]);
+    const secrets = openSecrets(this.#env, { timeoutMs: FETCH_TIMEOUT_MS });
     const resolved: ResolvedSecrets = { envs: {}, secrets: [], used: [] };
     const fetched = await Promise.all(
       [...wanted].map(async ([variable, reference]) => {
-        const { backend, name } = parseSecretReference(reference);
-        return { variable, ...(await this.#fetch(backend, name, within)) };
+        this.#refuseUnlisted(reference);
+        return { variable, ...(await secrets.fetch(reference, signal).catch(inWordsOfRelay)) };
       }),
     );
     for (const { variable, name, value, source } of fetched) {
@@ -72,23 +73,21 @@ export class RunSecrets {
     return resolved;
   }
 
-  async #fetch(backend: string | undefined, name: string, signal: AbortSignal) {
-    const env = backend === undefined ? this.#env : { ...this.#env, CERVER_SECRETS_BACKEND: backend };
-    const opened = openSecretBackend(env);
-    if (opened.name === "env") this.#refuseUnlisted(name);
-    return opened.fetch(name, signal);
-  }
-
   /** Nothing of this machine's own environment is for runs, unless its owner said which names are. */
-  #refuseUnlisted(name: string): void {
-    const listed = (this.#env.CERVER_SECRETS_ALLOW ?? "").split(/[\s,]+/).filter((one) => one !== "");
-    if (listed.some((one) => matches(one, name))) return;
+  #refuseUnlisted(reference: string): void {
+    const { backend = this.#env.CERVER_SECRETS_BACKEND || "env", name } = splitSecretReference(reference);
+    if (backend !== "env" || this.#env.CERVER_SECRETS_ALLOW !== undefined) return;
     throw new CerverError("secret_refused", `This machine does not give the secret ${name} to runs.`, {
       hint: `Start its relay with CERVER_SECRETS_ALLOW=${name}: names, or beginnings such as STRIPE_*, between commas.`,
     });
   }
 }
 
-function matches(pattern: string, name: string): boolean {
-  return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : pattern === name;
+/** The environment that a name is not in is the relay's here. */
+function inWordsOfRelay(error: unknown): never {
+  if (!(error instanceof CerverError) || !error.message.endsWith("in the environment of the MCP server."))
+    throw error;
+  throw new CerverError(error.code, error.message.replace("the MCP server", "the relay on that machine"), {
+    hint: "Start the relay with it set, or name another backend: secret://BACKEND/NAME.",
+  });
 }

@@ -11,6 +11,7 @@ const Output = z.object({
 });
 
 export function secretFetch(server: McpServer, { secrets }: McpDeps): void {
+  if (!secrets) return;
   server.registerTool(
     "secret_fetch",
     {

@@ -2,6 +2,7 @@ import type { Theme } from "./operation.js";
 import { audit } from "./operations/audit.js";
 import { auth } from "./operations/auth.js";
 import { computes } from "./operations/computes.js";
+import { memory } from "./operations/memory.js";
 import { meta } from "./operations/meta.js";
 import { ports } from "./operations/ports.js";
 import { providers } from "./operations/providers.js";
@@ -15,6 +16,7 @@ import { sessions } from "./operations/sessions.js";
 export const THEMES: readonly Theme[] = [
   sessions,
   sessionLife,
+  memory,
   runs,
   ports,
   routing,
