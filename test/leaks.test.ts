@@ -268,18 +268,6 @@ describe("secrets that a run prints", () => {
     }
   });
 
-  test("are in no log, in no database and in no journal of the machine", async () => {
-    const refused = await cerver.call("POST", `/v2/sessions/${session}/run`, {
-      code: "true",
-      secrets: ["NOT_LISTED"],
-    });
-    expect(refused.status).toBe(403);
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    const disk = await kept(cerver.folder);
-    expect(disk).toContain("[redacted:LEAK_PLAIN_KEY]");
-    expectNone(`${logs.text()}\n${disk}`);
-  });
-
   test("are each on the audit, by name", async () => {
     const { uses, next_cursor } = await cerver.client.secretUses({ session_id: session, limit: 15 });
     expect(uses).toHaveLength(15);
@@ -294,6 +282,18 @@ describe("secrets that a run prints", () => {
       run_id: expect.stringMatching(/^run_/),
     });
     expectNone(JSON.stringify([uses, rest]));
+  });
+
+  test("are in no log, in no database and in no journal of the machine", async () => {
+    const refused = await cerver.call("POST", `/v2/sessions/${session}/run`, {
+      code: "true",
+      secrets: ["NOT_LISTED"],
+    });
+    expect(refused.status).toBe(403);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    const disk = await kept(cerver.folder);
+    expect(disk).toContain("[redacted:LEAK_PLAIN_KEY]");
+    expectNone(`${logs.text()}\n${disk}`);
   });
 });
 
