@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import { Command, CommanderError } from "commander";
 import { CerverError } from "../protocol/errors.js";
 import { VERSION } from "../util/version.js";
+import { auditCommand } from "./commands/audit.js";
 import { completionCommand } from "./commands/completion.js";
 import { computesCommand } from "./commands/computes.js";
 import { exportCommand } from "./commands/export.js";
@@ -71,6 +72,7 @@ export function createProgram(context: CliContext): Command {
     upCommand,
     runCommand,
     runsCommand,
+    auditCommand,
     logsCommand,
     attachCommand,
     killCommand,

@@ -57,6 +57,25 @@ export type Attempt = {
   error?: string | undefined;
 };
 
+export type AuditList = {
+  uses: AuditedUse[];
+  next_cursor?: string | undefined;
+};
+
+export type AuditedUse = {
+  use_id: string;
+  at: string;
+  name: string;
+  /** Where the value came from. */
+  backend: string;
+  /** A run was given it, or an agent read it. */
+  by: "run" | "secret_fetch";
+  /** The token that reported it; null of a run's own report. */
+  token_id: string | null;
+  session_id: string | null;
+  run_id: string | null;
+};
+
 export type CancelAnswer = {
   run_id: string;
   session_id: string;
@@ -737,6 +756,12 @@ export type Repo = {
   signals?: string[] | undefined;
 };
 
+export type ReportSecretUse = {
+  name: string;
+  backend: string;
+  session_id?: string | undefined;
+};
+
 export type Requirements = {
   runtime?: string | undefined;
   package_install?: boolean | undefined;
@@ -883,6 +908,7 @@ export type RunEvent =
       signal?: string | null | undefined;
       /** Why it ended, as in the run's record. */
       end_reason?: string | undefined;
+      secrets_used?: SecretUse[] | undefined;
     }
   | {
       type: "error";
@@ -937,8 +963,10 @@ export type RunRequest = {
   code: string;
   /** Seconds until the whole process tree is ended: 30 unless said, 3600 in the background. */
   timeout?: number | undefined;
-  /** Environment variables for this run alone. */
+  /** Environment variables for this run alone. A value that is wholly `secret://NAME` or `secret://BACKEND/NAME` is put in on the machine where the run starts; the gateway never has it. */
   envs?: Record<string, string> | undefined;
+  /** Names of secrets of the machine where the run starts: each is a variable of that name. Their values are taken out of the output. */
+  secrets?: string[] | undefined;
   /** Working folder, relative to the session's own. It may not leave it. */
   cwd?: string | undefined;
   /** `node` runs the text as an ES module with top-level await. */
@@ -991,6 +1019,7 @@ export type SandboxRunAnswer = {
   truncated: boolean;
   end_reason?: string | undefined;
   receipt?: KillReceipt | undefined;
+  secrets_used?: SecretUse[] | undefined;
   cwd?: string | undefined;
 };
 
@@ -999,8 +1028,10 @@ export type SandboxRunRequest = {
   code: string;
   /** Seconds until the whole process tree is ended: 30 unless said, 3600 in the background. */
   timeout?: number | undefined;
-  /** Environment variables for this run alone. */
+  /** Environment variables for this run alone. A value that is wholly `secret://NAME` or `secret://BACKEND/NAME` is put in on the machine where the run starts; the gateway never has it. */
   envs?: Record<string, string> | undefined;
+  /** Names of secrets of the machine where the run starts: each is a variable of that name. Their values are taken out of the output. */
+  secrets?: string[] | undefined;
   /** Working folder, relative to the session's own. It may not leave it. */
   cwd?: string | undefined;
   /** `node` runs the text as an ES module with top-level await. */
@@ -1063,6 +1094,11 @@ export type SearchQuery = {
   /** Only entries of this source and of more trusted ones. */
   min_trust?: EntrySource | undefined;
   cursor?: string | undefined;
+};
+
+export type SecretUse = {
+  name: string;
+  backend: string;
 };
 
 export type SessionClosed = {
@@ -1412,6 +1448,8 @@ export type TranscriptEntry = {
   is_error?: boolean | undefined;
   run_id?: string | undefined;
   source?: string | undefined;
+  /** How many credentials were taken out of it: each stands as `[redacted:…]`. */
+  redacted?: number | undefined;
 };
 
 export type TranscriptPage = {
