@@ -139,7 +139,7 @@ describe("cerver mcp", () => {
     expect(peek.text).toContain("built\n[exit 2");
     const { text } = await callTool(client, "cerver_session_export", { session_id: id, format: "markdown" });
     expect(text).toContain("# fix the build");
-    expect(text).toContain("```\nbuilt\n[exit 2");
+    expect(text).toContain("\nbuilt\n[exit 2");
   });
 
   test("pages through a giant transcript without losing a character, each part bounded", async () => {

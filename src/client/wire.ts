@@ -280,11 +280,6 @@ export type DevicePollAnswer = {
   interval?: number | undefined;
 };
 
-export type DigestQuery = {
-  /** About four bytes each; what matters least is left out first. */
-  max_tokens?: number | undefined;
-};
-
 export type Distribution = {
   n: number;
   p50: number;
@@ -1072,28 +1067,6 @@ export type SearchHit = {
   score: number;
   /** Some words around the best match, in pieces that follow each other. */
   snippet: SnippetPart[];
-};
-
-export type SearchQuery = {
-  /** Words that all have to be there, in any case; `"a phrase"`, `-without` and `begin*` too. */
-  q: string;
-  limit?: number | undefined;
-  session_id?: string | undefined;
-  role?: "user" | "assistant" | "tool" | "system" | undefined;
-  kind?: string | undefined;
-  /** The name of a tool, as the entry has it. */
-  tool?: string | undefined;
-  since?: string | undefined;
-  until?: string | undefined;
-  /** `NAME=VALUE`, may be repeated: in sessions that carry all of them. */
-  label?: string | string[] | undefined;
-  /** In sessions whose metadata has this working_dir. */
-  working_dir?: string | undefined;
-  /** In sessions whose metadata has this repository. */
-  repository?: string | undefined;
-  /** Only entries of this source and of more trusted ones. */
-  min_trust?: EntrySource | undefined;
-  cursor?: string | undefined;
 };
 
 export type SecretUse = {
