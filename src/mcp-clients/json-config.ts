@@ -10,6 +10,7 @@ import {
 } from "jsonc-parser";
 import type { ConfigSyntax } from "./clients.js";
 import { ConfigFault, type ConfigText, lineEnd } from "./config-text.js";
+import { isTable } from "./entry.js";
 
 type JsonSyntax = Extract<ConfigSyntax, { format: "json" }>;
 
@@ -75,13 +76,23 @@ function insert(
   }
   const outer = /^[ \t]*/.exec(text.slice(text.lastIndexOf("\n", object.offset) + 1))![0];
   const indent = hasMembers ? (ownIndent(text, object.children![0]!) ?? outer + unit) : outer + unit;
-  const lines = JSON.stringify(value, null, unit)
+  const lines = render(value, unit)
     .split("\n")
     .join(eol + indent);
   // A comment behind the brace stays with the brace.
   const at = open + (/^[ \t]*(?:\/\/[^\r\n]*|\/\*[^\r\n]*?\*\/[ \t]*)(?=\r?\n)/.exec(inner)?.[0].length ?? 0);
   const tail = hasMembers ? "," : inner.includes("\n") ? "" : eol + outer;
   return splice(text, at, at, `${eol}${indent}${JSON.stringify(name)}: ${lines}${tail}`);
+}
+
+/** JSON over lines, with each array on one, as people write arguments. */
+function render(value: unknown, unit: string): string {
+  if (Array.isArray(value)) return `[${value.map((one) => JSON.stringify(one)).join(", ")}]`;
+  if (!isTable(value)) return JSON.stringify(value);
+  const members = Object.entries(value).map(
+    ([name, inner]) => `${unit}${JSON.stringify(name)}: ${render(inner, unit).replaceAll("\n", `\n${unit}`)}`,
+  );
+  return `{\n${members.join(",\n")}\n}`;
 }
 
 /** Takes a member out, with its comma and the line end before it. */

@@ -188,6 +188,7 @@ async function list(
         .map((place) => [one.client, one.found ? "yes" : "no", inWords(place), place.file]),
     ),
   );
+  for (const { problem } of clients.flatMap(({ places }) => places)) if (problem) out.say(problem.error);
   const next = clients.find((one) => one.found && !hasCerver(one));
   if (next) out.say(`Put it into one:  cerver mcp install --client ${next.client}`);
 }
