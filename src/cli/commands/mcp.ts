@@ -13,10 +13,6 @@ export const mcpCommand = (context: CliContext) =>
     .addHelpText("after", "\nExample, for Claude Code:\n  $ cerver mcp install --client claude-code")
     .addCommand(mcpInstallCommand(context))
     .action(async (options: { gateway?: string }) => {
-      const { startMcp } = await import("../../mcp/start.js");
-      await startMcp({
-        choose: () => context.gateway(options.gateway),
-        env: context.env,
-        process: context.process,
-      });
+      const { serveMcp } = await import("../serve-mcp.js");
+      await serveMcp(context, options.gateway);
     });
