@@ -19,37 +19,39 @@ export function textDiff(before: string, after: string): string[] {
   const shorter = Math.min(old.length, now.length) - head;
   while (tail < shorter && old[old.length - 1 - tail] === now[now.length - 1 - tail]) tail++;
   const shown: string[] = [];
-  for (const { line, removed, added } of hunks(
-    old.slice(head, old.length - tail),
-    now.slice(head, now.length - tail),
-  )) {
-    shown.push(`@@ line ${head + line + 1} @@`);
+  const differing = hunks(old.slice(head, old.length - tail), now.slice(head, now.length - tail));
+  for (const { before: from, after: to, removed, added } of differing) {
+    shown.push(`@@ line ${head + to + 1} @@`);
     if (
       removed.length === 1 &&
       added.length === 1 &&
       Math.max(removed[0]!.length, added[0]!.length) > MAX_WIDTH
     ) {
-      const [minus, plus] = withinLine(removed[0]!, added[0]!);
-      if (minus) shown.push(`-…${shorten(hideSecrets(minus))}…`);
-      if (plus) shown.push(`+…${shorten(hideSecrets(plus))}…`);
+      const [left, right] = withinLine(removed[0]!, added[0]!);
+      if (left) shown.push(`-…${shorten(hideSecrets(left))}…`);
+      if (right) shown.push(`+…${shorten(hideSecrets(right))}…`);
       continue;
     }
-    for (const text of removed) shown.push(`-${shorten(hideSecrets(text))}`);
-    for (const text of added) shown.push(`+${shorten(hideSecrets(text))}`);
+    const line = (lines: string[], at: number) =>
+      shorten(hideSecrets(lines[at]!, isAmongVariables(lines, at)));
+    shown.push(...removed.map((_, i) => `-${line(old, head + from + i)}`));
+    shown.push(...added.map((_, i) => `+${line(now, head + to + i)}`));
   }
   return shown;
 }
 
 interface Hunk {
-  /** Where it begins among the new lines, from 0. */
-  line: number;
+  /** Where it begins among the old lines and among the new ones, from 0. */
+  before: number;
+  after: number;
   removed: string[];
   added: string[];
 }
 
 /** The stretches that differ, by the longest common subsequence. */
 function hunks(old: string[], now: string[]): Hunk[] {
-  if (old.length > MAX_COMPARED || now.length > MAX_COMPARED) return [{ line: 0, removed: old, added: now }];
+  if (old.length > MAX_COMPARED || now.length > MAX_COMPARED)
+    return [{ before: 0, after: 0, removed: old, added: now }];
   const longest = Array.from({ length: old.length + 1 }, () => new Uint16Array(now.length + 1));
   for (let i = old.length - 1; i >= 0; i--)
     for (let j = now.length - 1; j >= 0; j--)
@@ -65,7 +67,7 @@ function hunks(old: string[], now: string[]): Hunk[] {
       continue;
     }
     if (!hunk) {
-      hunk = { line: j, removed: [], added: [] };
+      hunk = { before: i, after: j, removed: [], added: [] };
       found.push(hunk);
     }
     if (j === now.length || (i < old.length && longest[i + 1]![j]! >= longest[i]![j + 1]!))
@@ -85,14 +87,33 @@ function withinLine(before: string, after: string): [string, string] {
   return [before.slice(head, before.length - tail), after.slice(head, after.length - tail)];
 }
 
-/** A text with the values hidden whose names look secret. */
-export function hideSecrets(text: string): string {
-  return text
-    .replace(
-      /(["']?[\w-]*(?:token|key|secret|passw|credential|authorization)[\w-]*["']?\s*[:=]\s*)(["'])(?:\\.|(?!\2)[^\\])+\2/gi,
-      "$1$2•••$2",
-    )
-    .replace(/\bck_[\w-]+/g, "ck_•••");
+const STRING = String.raw`"(?:\\.|[^"\\])*"|'[^']*'`;
+const VARIABLES = String.raw`["']?\b(?:env|\w*headers)["']?\s*[:=]\s*\{`;
+const SECRET_NAME = String.raw`["']?[\w-]*(?:token|key|secret|passw|credential|authorization)[\w-]*["']?\s*[:=]\s*`;
+const anySetting = new RegExp(`([:=]\\s*)(?:${STRING})`, "g");
+const secretSetting = new RegExp(`(${SECRET_NAME})(?:${STRING})`, "gi");
+const variablesOnOneLine = new RegExp(`(${VARIABLES})((?:${STRING}|[^}"'])*)`, "g");
+const opensVariables = new RegExp(`${VARIABLES}[^}]*$|^\\s*\\[.*\\b(?:env|\\w*headers)["']?\\s*\\]`);
+const HIDDEN = '"•••"';
+
+/** A line with the values hidden that may be secret: variables and headers, and whatever has a name that says so. */
+function hideSecrets(text: string, areVariables = false): string {
+  const hidden = areVariables
+    ? text.replace(anySetting, `$1${HIDDEN}`)
+    : text.replace(
+        variablesOnOneLine,
+        (_, open: string, inner: string) => open + inner.replace(anySetting, `$1${HIDDEN}`),
+      );
+  return hidden.replace(secretSetting, `$1${HIDDEN}`).replace(/\bck_[\w-]+/g, "ck_•••");
+}
+
+/** Whether a line stands in an entry's variables or headers, by the lines above it. */
+function isAmongVariables(lines: string[], at: number): boolean {
+  for (let i = at - 1; i >= Math.max(0, at - MAX_COMPARED); i--) {
+    if (opensVariables.test(lines[i]!)) return !/^\s*\[/.test(lines[at]!);
+    if (/\}|^\s*\[/.test(lines[i]!)) return false;
+  }
+  return false;
 }
 
 function shorten(line: string): string {
