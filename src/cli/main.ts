@@ -24,6 +24,7 @@ import { searchCommand } from "./commands/search.js";
 import { sessionsCommand } from "./commands/sessions.js";
 import { signinLinkCommand } from "./commands/signin-link.js";
 import { stressTestCommand } from "./commands/stress-test.js";
+import { syncCommand } from "./commands/sync.js";
 import { upCommand } from "./commands/up.js";
 import { whyCommand } from "./commands/why.js";
 import { type CliContext, cliContext } from "./context.js";
@@ -86,6 +87,7 @@ export function createProgram(context: CliContext): Command {
     computesCommand,
     gatewayCommand,
     relayCommand,
+    syncCommand,
     providerCommand,
     routeCommand,
     stressTestCommand,

@@ -171,6 +171,8 @@ export type CreateSessionRequest = {
   environment_slug?: string | undefined;
   metadata?: Record<string, unknown> | undefined;
   labels?: Record<string, string> | undefined;
+  /** The session that started this one. */
+  parent_session_id?: string | undefined;
   /** After so long without activity the session rests: its compute is released, its record stays. */
   idle_timeout_minutes?: number | undefined;
 };
