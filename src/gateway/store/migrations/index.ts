@@ -5,6 +5,7 @@ import { sessions } from "./0003-sessions.js";
 import { durableRuns } from "./0004-durable-runs.js";
 import { cloudProviders } from "./0005-cloud-providers.js";
 import { sessionLife } from "./0006-session-life.js";
+import { oauth } from "./0010-oauth.js";
 
 /** Every change of the tables, in order. Append only: databases of users have run the ones that are here. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -14,4 +15,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   "0004-durable-runs": durableRuns,
   "0005-cloud-providers": cloudProviders,
   "0006-session-life": sessionLife,
+  "0010-oauth": oauth,
 };
