@@ -10,7 +10,10 @@ if (version[0] < 20 || (version[0] === 20 && version[1] < 19)) {
   );
   process.exit(1);
 }
-import("../dist/cli/main.js").then(
+// What agents start, and wait for, has a way in of its own.
+var asMcp = /[\\/]cerver-mcp(?:\.js|\.cmd)?$/.test(process.argv[1] || "");
+var mcpAlone = process.argv.length === (asMcp ? 2 : 3) && (asMcp || process.argv[2] === "mcp");
+import(mcpAlone ? "../dist/cli/serve-mcp.js" : "../dist/cli/main.js").then(
   (main) => main.run(process),
   (error) => {
     if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;

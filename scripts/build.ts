@@ -11,7 +11,11 @@ const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"
 
 export const options: BuildOptions = {
   absWorkingDir: root,
-  entryPoints: { "cli/main": "src/cli/main.ts", keeper: "src/relay/keeper/main.ts" },
+  entryPoints: {
+    "cli/main": "src/cli/main.ts",
+    "cli/serve-mcp": "src/cli/serve-mcp.ts",
+    keeper: "src/relay/keeper/main.ts",
+  },
   outdir: staging,
   bundle: true,
   splitting: true,
@@ -45,6 +49,7 @@ refuseHeavyStart(
   "cli/main.js",
   /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//,
 );
+refuseHeavyStart(metafile!, "cli/serve-mcp.js", /^src\/(?!cli\/|util\/|protocol\/errors)|node_modules\//);
 refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);
 await buildClient(root, join(staging, "client"));
 await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(metafile!));

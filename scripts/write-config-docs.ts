@@ -48,7 +48,9 @@ of them under one folder.
 | \`CERVER_MASTER_KEY\` | the key that seals credentials and signs links; several separated by commas, the current one first |
 | \`CERVER_REHEARSAL\` | for the gateway: cassettes to play as providers, paths separated by commas; see [rehearsal.md](rehearsal.md) |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
-| \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\` |
+| \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` looks: \`env\`, \`aws\` or \`exec\`; see [secrets.md](secrets.md) |
+| \`CERVER_SECRETS_EXEC\` | the program of \`exec\`: its path, or a JSON array of it and its arguments |
+| \`CERVER_SECRETS_ALLOW\` | the only secrets that are handed out, separated by commas; \`*\` may end one |
 | \`CERVER_HOME\` | one folder for all files |
 | \`NO_COLOR\`, \`FORCE_COLOR\` | colours off, colours on |
 

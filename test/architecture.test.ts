@@ -22,7 +22,7 @@ const MAY_IMPORT = Object.fromEntries(importTable);
 /** The files of the modes that the cli may import: by import() only, or as types. */
 const CLI_MAY_START = new RegExp(
   [
-    String.raw`^(?:gateway|relay|mcp)/(?:start|config)\.ts$`,
+    String.raw`^(?:gateway|relay|mcp)/(?:start|config|http|handshake)\.ts$`,
     ...MAY_IMPORT.cli!.flatMap((what) => /^`(.+)`$/.exec(what)?.[1] ?? []).map((file) => `^${file}$`),
   ].join("|"),
 );
@@ -41,9 +41,10 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^open$/, /^login\/open-browser\.ts/],
   [
     /^zod$/,
-    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/tools\/|^cli\/own-token|^client\/|^gateway\/compute\//,
+    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
-  [/^node:child_process$/, /^relay\/(?:host|daemon)\//],
+  [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
+  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-backend\.ts$/],
 ];
 
 interface Import {
@@ -102,7 +103,7 @@ describe("the import table", () => {
     );
     const mapped = tableOf("The map").map(([folder]) => folder.replace(/^`src\/(.+)`$/, "$1"));
     // What these are made of is no business of others.
-    const own = ["cli/commands", "mcp/tools"];
+    const own = ["cli/commands", "mcp/tools", "mcp/resources", "mcp/prompts"];
     expect([...folders].filter((folder) => !own.includes(folder)).sort()).toEqual(mapped.sort());
   });
 

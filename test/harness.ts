@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openMcpEndpoint } from "../src/cli/mcp-endpoint.js";
 import { GatewayClient } from "../src/client/gateway-client.js";
 import { type GatewayConfigInput, gatewayConfig } from "../src/gateway/config.js";
 import { type Gateway, type GatewayDeps, startGateway } from "../src/gateway/start.js";
@@ -43,7 +44,7 @@ export async function startCerver(options: StartCerverOptions = {}): Promise<Cer
   const env = { ...process.env, ...options.env };
   const gateway = await startGateway(
     gatewayConfig({ port: 0, dataDir: join(folder, "data"), ...options.gateway }, { HOME: folder }),
-    { logger: silentLogger, ...options.deps },
+    { logger: silentLogger, mcp: openMcpEndpoint, ...options.deps },
   );
   const token = await gateway.createToken({ label: "test", scopes: ["admin"] });
   const client = new GatewayClient({ gatewayUrl: gateway.url, token });

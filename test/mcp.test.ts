@@ -47,37 +47,74 @@ const callTool = async (client: Client, name: string, args: object = {}) => {
 };
 
 describe("cerver mcp", () => {
-  test("lists its four tools, in order, with schemas and read-only marks", async () => {
-    const { tools } = await (await connect()).listTools();
-    expect(
-      tools.map(({ name, annotations, inputSchema, outputSchema }) => ({
-        name,
-        readOnly: annotations?.readOnlyHint,
-        takes: Object.keys(inputSchema.properties ?? {}),
-        gives: Object.keys(outputSchema?.properties ?? {}),
-      })),
-    ).toEqual([
-      {
-        name: "cerver_session_list",
-        readOnly: true,
-        takes: ["status", "limit", "cursor"],
-        gives: ["sessions", "next_cursor"],
-      },
-      {
-        name: "cerver_session_peek",
-        readOnly: true,
-        takes: ["session_id", "last_n", "before"],
-        gives: ["session_id", "name", "status", "total", "entries", "before"],
-      },
-      {
-        name: "cerver_session_export",
-        readOnly: true,
-        takes: ["session_id", "format", "cursor"],
-        gives: ["session_id", "format", "total", "text", "next_cursor"],
-      },
-      { name: "secret_fetch", readOnly: true, takes: ["name"], gives: ["name", "value", "source"] },
+  test("lists its tools, in order, each with schemas, marks and a description that no client cuts", async () => {
+    const client = await connect();
+    const { tools } = await client.listTools();
+    expect(tools.map(({ name, annotations }) => [name, annotations?.readOnlyHint === true])).toEqual([
+      ["cerver_session_list", true],
+      ["cerver_session_peek", true],
+      ["cerver_session_export", true],
+      ["cerver_session_create", false],
+      ["cerver_run", false],
+      ["cerver_run_wait", true],
+      ["cerver_run_cancel", false],
+      ["cerver_session_append", false],
+      ["cerver_computes", true],
+      ["secret_fetch", true],
     ]);
-    for (const { description } of tools) expect(description!.length).toBeLessThan(2048);
+    for (const { name, description, inputSchema, outputSchema, annotations } of tools) {
+      expect(description!.length).toBeLessThan(2048);
+      expect(Object.keys(outputSchema?.properties ?? {}).length, name).toBeGreaterThan(0);
+      expect(inputSchema.type).toBe("object");
+      expect(annotations?.openWorldHint, name).toBeTypeOf("boolean");
+    }
+    expect(client.getInstructions()!.length).toBeLessThan(2048);
+  });
+
+  test("shows a token that may only read the memory, and nothing else", async () => {
+    const token = await cerver.gateway.createToken({ label: "reader", scopes: ["read"] });
+    const { tools } = await (await connect({ CERVER_API_TOKEN: token })).listTools();
+    expect(tools.map(({ name }) => name)).toEqual([
+      "cerver_session_list",
+      "cerver_session_peek",
+      "cerver_session_export",
+    ]);
+  });
+
+  test("runs in a session, waits, and ends the whole tree when the call is cancelled", async () => {
+    const client = await connect();
+    const { data: session } = await callTool(client, "cerver_session_create", { name: "over stdio" });
+    const ran = await callTool(client, "cerver_run", {
+      session_id: session.session_id,
+      code: "console.log(6 * 7); console.error('e')",
+      runtime: "node",
+    });
+    expect(ran.data).toMatchObject({ status: "succeeded", exit_code: 0, stdout: "42\n", stderr: "e\n" });
+    const abort = new AbortController();
+    const called = client.callTool(
+      {
+        name: "cerver_run",
+        arguments: { session_id: session.session_id, code: "setsid sleep 603 & sleep 604" },
+      },
+      undefined,
+      { signal: abort.signal },
+    );
+    called.catch(() => {});
+    const newest = async () => (await cerver.client.runs(session.session_id, { limit: 1 })).runs[0]!;
+    await expect.poll(async () => (await newest()).status, { timeout: 10_000 }).toBe("running");
+    abort.abort("enough");
+    await expect.poll(async () => (await newest()).status, { timeout: 10_000 }).toBe("cancelled");
+  });
+
+  test("keeps long output within bounds, names what is left out, and links to all of it", async () => {
+    const client = await connect();
+    const id = await cerver.session();
+    const ran = await callTool(client, "cerver_run", { session_id: id, code: "seq 1 100000" });
+    expect(ran.data).toMatchObject({ status: "succeeded", truncated: true, stdout_bytes: 588_895 });
+    expect(ran.text.length).toBeLessThan(36_000);
+    expect(ran.data.stdout).toMatch(/^1\n2\n3\n.*\[cerver: \d+ characters left out here\]\n.*\n100000\n$/s);
+    const { contents } = await client.readResource({ uri: `cerver://run/${ran.data.run_id}/output` });
+    expect((contents[0] as { text: string }).text.length).toBeGreaterThan(350_000);
   });
 
   test("shows an agent what another one did", async () => {

@@ -6,6 +6,7 @@ import { completionCommand } from "./commands/completion.js";
 import { computesCommand } from "./commands/computes.js";
 import { exportCommand } from "./commands/export.js";
 import { gatewayCommand } from "./commands/gateway.js";
+import { importCommand } from "./commands/import.js";
 import { killCommand } from "./commands/kill.js";
 import { limitsCommand } from "./commands/limits.js";
 import { loginCommand, logoutCommand, whoamiCommand } from "./commands/login.js";
@@ -19,6 +20,7 @@ import { moveCommand, pauseCommand, resumeCommand } from "./commands/rest.js";
 import { routeCommand } from "./commands/route.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
+import { searchCommand } from "./commands/search.js";
 import { sessionsCommand } from "./commands/sessions.js";
 import { signinLinkCommand } from "./commands/signin-link.js";
 import { stressTestCommand } from "./commands/stress-test.js";
@@ -74,6 +76,8 @@ export function createProgram(context: CliContext): Command {
     sessionsCommand,
     peekCommand,
     exportCommand,
+    importCommand,
+    searchCommand,
     pauseCommand,
     resumeCommand,
     moveCommand,

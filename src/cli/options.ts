@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { durationMs } from "../util/duration.js";
 
 /** A whole number within bounds, for an option. */
@@ -43,6 +43,16 @@ export const GATEWAY_OPTION = [
   "the gateway to speak to (else CERVER_GATEWAY_URL, .cerver.json, your settings)",
 ] as const;
 export const JSON_OPTION = ["--json", "print JSON"] as const;
+
+/** For what reads entries: who has to have written them. */
+export function minTrustOption(): Option {
+  return new Option("--min-trust <source>", "only entries of this source and of more trusted ones").choices([
+    "user",
+    "own_tool",
+    "model",
+    "external",
+  ]);
+}
 
 /** What a command takes that makes this machine a compute. */
 export interface ComputeOptions {

@@ -6,6 +6,7 @@ import { type ProviderCalls, providerCalls } from "./providers.js";
 import { type RoutingCalls, routingCalls } from "./routing.js";
 import { type RunCalls, runCalls } from "./runs.js";
 import { type SandboxCalls, sandboxCalls } from "./sandboxes.js";
+import { type SearchCalls, searchCalls } from "./search.js";
 import { type SessionLifeCalls, sessionLifeCalls } from "./session-life.js";
 import { type SessionCalls, sessionCalls } from "./sessions.js";
 import { type StressTestCalls, stressTestCalls } from "./stress-tests.js";
@@ -13,6 +14,7 @@ import { type StressTestCalls, stressTestCalls } from "./stress-tests.js";
 export interface GatewayClient
   extends SessionCalls,
     SessionLifeCalls,
+    SearchCalls,
     RunCalls,
     PortCalls,
     RoutingCalls,
@@ -37,6 +39,7 @@ export class GatewayClient {
     const calls: Omit<GatewayClient, "gatewayUrl"> = {
       ...sessionCalls(http),
       ...sessionLifeCalls(http),
+      ...searchCalls(http),
       ...runCalls(http),
       ...portCalls(http),
       ...routingCalls(http),

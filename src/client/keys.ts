@@ -8,7 +8,7 @@ import type * as wire from "./wire.js";
 /** Tokens, and how a machine or a browser gets in. */
 export interface KeyCalls {
   /** Whose token this is, and what it may do. */
-  whoami(): Promise<wire.WhoAmI>;
+  whoami(signal?: AbortSignal): Promise<wire.WhoAmI>;
   keys(): Promise<wire.KeyList>;
   /** Makes a token. It is shown this once. */
   createKey(body: wire.CreateKeyRequest): Promise<wire.CreatedKey>;
@@ -23,7 +23,7 @@ export interface KeyCalls {
 
 export function keyCalls(http: GatewayHttp): KeyCalls {
   return {
-    whoami: () => http.json("GET", "/v2/auth/whoami", WhoAmI),
+    whoami: (signal) => http.json("GET", "/v2/auth/whoami", WhoAmI, { signal }),
     keys: () => http.json("GET", "/v2/auth/keys", KeyList),
     createKey: (body) => http.json("POST", "/v2/auth/keys", CreatedKey, { body }),
     async revokeKey(prefixOrKey) {

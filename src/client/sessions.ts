@@ -33,6 +33,8 @@ export interface TranscriptQuery {
   limit?: number | undefined;
   /** All of them, 10,000 at most. */
   full?: "1" | undefined;
+  /** Only entries of this source and of more trusted ones: user, own_tool, model, external. */
+  min_trust?: wire.EntrySource | undefined;
 }
 
 /** Sessions: their records, their transcripts and their news. */

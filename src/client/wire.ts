@@ -259,6 +259,11 @@ export type DevicePollAnswer = {
   interval?: number | undefined;
 };
 
+export type DigestQuery = {
+  /** About four bytes each; what matters least is left out first. */
+  max_tokens?: number | undefined;
+};
+
 export type Distribution = {
   n: number;
   p50: number;
@@ -288,6 +293,8 @@ export type EnabledProvider = {
 export type EnabledProviderList = {
   providers: EnabledProvider[];
 };
+
+export type EntrySource = "user" | "own_tool" | "model" | "external";
 
 export type ErrorBody = {
   /** What happened, as a sentence. */
@@ -323,6 +330,9 @@ export type ErrorBody = {
     | "timed_out"
     | "secret_not_found"
     | "secret_refused"
+    | "secret_expired"
+    | "secret_unreachable"
+    | "secret_rate_limited"
     | "internal";
   /** What to do next, as a sentence or a command. */
   hint?: string | undefined;
@@ -473,7 +483,7 @@ export type NewTranscriptEntry = {
   is_error?: boolean | undefined;
   run_id?: string | undefined;
   /** Where its words come from; told by role and run when absent. */
-  source?: "user" | "own_tool" | "model" | "external" | undefined;
+  source?: EntrySource | undefined;
   /** An entry with a key that this session has seen is not appended again. */
   idempotency_key?: string | undefined;
 };
@@ -1010,6 +1020,49 @@ export type SandboxState = {
 
 export type Scope = "admin" | "run" | "read" | "relay";
 
+export type SearchAnswer = {
+  hits: SearchHit[];
+  next_cursor?: string | undefined;
+};
+
+export type SearchHit = {
+  session_id: string;
+  session_name: string;
+  seq: number;
+  role: string;
+  kind: string;
+  at: string;
+  source: string;
+  tool_name?: string | undefined;
+  run_id?: string | undefined;
+  /** Above 0, 1 at most; comparable within one answer. */
+  score: number;
+  /** Some words around the best match, in pieces that follow each other. */
+  snippet: SnippetPart[];
+};
+
+export type SearchQuery = {
+  /** Words that all have to be there, in any case; `"a phrase"`, `-without` and `begin*` too. */
+  q: string;
+  limit?: number | undefined;
+  session_id?: string | undefined;
+  role?: "user" | "assistant" | "tool" | "system" | undefined;
+  kind?: string | undefined;
+  /** The name of a tool, as the entry has it. */
+  tool?: string | undefined;
+  since?: string | undefined;
+  until?: string | undefined;
+  /** `NAME=VALUE`, may be repeated: in sessions that carry all of them. */
+  label?: string | string[] | undefined;
+  /** In sessions whose metadata has this working_dir. */
+  working_dir?: string | undefined;
+  /** In sessions whose metadata has this repository. */
+  repository?: string | undefined;
+  /** Only entries of this source and of more trusted ones. */
+  min_trust?: EntrySource | undefined;
+  cursor?: string | undefined;
+};
+
 export type SessionClosed = {
   success: true;
   session_id: string;
@@ -1021,6 +1074,56 @@ export type SessionCost = {
   cost_usd: number;
   max_cost_usd: number | null;
   uses: ComputeUse[];
+};
+
+export type SessionDigest = {
+  session_id: string;
+  session_name: string;
+  status: string;
+  /** How many entries the transcript has. */
+  total: number;
+  /** Entries before this one were not looked at, the goal aside. */
+  from_seq: number;
+  /** What the user asked for first. */
+  goal: string | null;
+  /** What the user asked for last, when that is something else. */
+  last_request: string | null;
+  /** What the model said last. */
+  last_state: string | null;
+  unbacked_claims: {
+    /** tests, build, lint, types or deploy. */
+    kind: string;
+    text: string;
+    seq: number;
+    /** `no_run`, `run_failed` (the last one did not succeed), `changed_since` (files were). */
+    why: string;
+  }[];
+  failures: {
+    /** Its first line, cut. */
+    command: string;
+    /** `exit 0`, `failed`, `running`, `lost`; `unknown` when nothing tells. */
+    outcome: string;
+    run_id?: string | undefined;
+    seq?: number | undefined;
+    last_line: string;
+  }[];
+  open_questions: {
+    text: string;
+    seq: number;
+  }[];
+  /** Newest last. */
+  commands: {
+    /** Its first line, cut. */
+    command: string;
+    /** `exit 0`, `failed`, `running`, `lost`; `unknown` when nothing tells. */
+    outcome: string;
+    run_id?: string | undefined;
+    seq?: number | undefined;
+  }[];
+  /** Touched by tools or commands, newest last. */
+  files: string[];
+  /** How many items did not fit. */
+  left_out: number;
 };
 
 export type SessionList = {
@@ -1161,6 +1264,11 @@ export type SessionSummary = {
 export type SigninLink = {
   url: string;
   expires_in: number;
+};
+
+export type SnippetPart = {
+  text: string;
+  match?: true | undefined;
 };
 
 export type StartDeviceLoginRequest = {

@@ -34,6 +34,7 @@ import { Sandboxes } from "./compute/sandboxes.js";
 import { databaseUrl, type GatewayConfig, masterKeyFile } from "./config.js";
 import { createGatewayApp } from "./http/app.js";
 import { isLoopback } from "./http/local-only.js";
+import type { McpEndpoint, OpenMcpEndpoint } from "./http/mcp-endpoint.js";
 import { acceptNewsSockets } from "./http/news-upgrade.js";
 import { acceptPortSockets } from "./http/port-upgrade.js";
 import { previewUrl } from "./http/preview-address.js";
@@ -73,6 +74,8 @@ export interface GatewayDeps {
   rehearsals?: readonly Rehearsal[];
   /** Milliseconds since 1970, for sessions, routing and rehearsals. */
   now?: () => number;
+  /** What serves `/mcp`; without it there is none. */
+  mcp?: OpenMcpEndpoint;
   /** How often deadlines and idle clocks are looked at, in milliseconds. */
   lookMs?: number;
 }
@@ -146,7 +149,10 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       onOpen: ({ id }) => sessions.activity.hold(id, "preview", "link"),
     });
 
+    let mcp: Promise<McpEndpoint> | undefined;
+    const { mcp: openMcp } = deps;
     const app = createGatewayApp({
+      mcp: openMcp && (() => (mcp ??= openMcp({ gatewayUrl: url }))),
       sessions,
       ports,
       previewHost,
@@ -228,6 +234,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         newsSockets.close();
         tunnels.close();
         await direct?.close();
+        await (await mcp)?.close();
         hub.close();
         server.closeAllConnections();
         await closed;

@@ -1,12 +1,12 @@
 import type { GatewayClient } from "../client/gateway-client.js";
 import type { Scope } from "../protocol/scopes.js";
-import type { SecretBackend } from "../secrets/secret-backend.js";
+import type { Secrets } from "../secrets/secrets.js";
 
 /** What tools and resources reach the world through. Both fail per call, with words, never at start. */
 export interface McpDeps {
   client(): Promise<GatewayClient>;
   /** Absent at a gateway: it has no secrets of its users'. */
-  secrets?(): SecretBackend;
+  secrets?(): Secrets;
   /** What the caller's token may do; undefined when nobody can say, and then every call finds out for itself. */
   scopes?: ReadonlySet<Scope> | undefined;
   /** The folder that the server was started in, when it runs on its caller's machine. */

@@ -33,6 +33,9 @@ export const ERRORS = {
   timed_out: { status: 504 },
   secret_not_found: { status: 404 },
   secret_refused: { status: 403 },
+  secret_expired: { status: 502 },
+  secret_unreachable: { status: 503, retryable: true },
+  secret_rate_limited: { status: 429, retryable: true },
   internal: { status: 500 },
 } as const satisfies Record<string, { status: number; retryable?: boolean }>;
 

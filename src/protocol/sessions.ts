@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { SessionMetrics } from "./metrics.js";
 import { Attempt, Routing } from "./routing.js";
-import { TranscriptEntry } from "./transcript.js";
+import { EntrySource, TranscriptEntry } from "./transcript.js";
 
 export const SessionStatus = z.enum(["ready", "running", "failed", "ended"]);
 export type SessionStatus = z.infer<typeof SessionStatus>;
@@ -218,6 +218,9 @@ export const TranscriptQuery = z.object({
   since: z.coerce.number().int().min(0).optional(),
   limit: z.coerce.number().int().min(1).max(10_000).optional().describe("At most this many, with `since`."),
   full: z.enum(["0", "1", "true", "false"]).optional(),
+  min_trust: EntrySource.optional().describe(
+    "Only entries of this source and of more trusted ones: user, own_tool, model, external.",
+  ),
 });
 export type TranscriptQuery = z.infer<typeof TranscriptQuery>;
 

@@ -10,6 +10,21 @@ export type Role = z.infer<typeof Role>;
 export const EntrySource = z.enum(["user", "own_tool", "model", "external"]);
 export type EntrySource = z.infer<typeof EntrySource>;
 
+/** The sources that are trusted as much as this one, or more. */
+export function sourcesFrom(least: EntrySource): EntrySource[] {
+  return EntrySource.options.slice(0, EntrySource.options.indexOf(least) + 1);
+}
+
+export const TranscriptFormat = z.enum(["text", "markdown", "jsonl"]);
+export type TranscriptFormat = z.infer<typeof TranscriptFormat>;
+
+/** `GET /v2/sessions/:id/export`. */
+export const ExportQuery = z.object({
+  format: TranscriptFormat.default("text").describe("`jsonl` has one entry as JSON on each line."),
+  min_trust: EntrySource.optional().describe("Only entries of this source and of more trusted ones."),
+});
+export type ExportQuery = z.infer<typeof ExportQuery>;
+
 /** The longest text of one entry, in characters. Longer run output is cut, and the entry says so. */
 export const MAX_ENTRY_LENGTH = 1_000_000;
 /** How many entries one append may carry. */

@@ -3,7 +3,8 @@ import type { Env } from "../util/paths.js";
 import type { SecretBackend } from "./secret-backend.js";
 
 /** Names of cerver's own credentials, and of those that open another backend. They are for cerver, not for agents. */
-const OWN = /^(?:CERVER_|INFISICAL_)/i;
+const OWN =
+  /^(?:CERVER_|INFISICAL_|OP_SERVICE_ACCOUNT_TOKEN$|OP_CONNECT_TOKEN$|OP_SESSION|AWS_(?:ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)$)/i;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 
 /** Secrets from the variables that the MCP server was started with. */

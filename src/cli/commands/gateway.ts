@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { CliContext } from "../context.js";
+import { openMcpEndpoint } from "../mcp-endpoint.js";
 import { port } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
 
@@ -48,7 +49,7 @@ export const gatewayCommand = (context: CliContext) =>
       const { out } = context;
       const stopped = untilStopped(context);
       const config = gatewayConfig({ ...options, noAuth: !auth }, context.env);
-      const gateway = await startGateway(config);
+      const gateway = await startGateway(config, { mcp: openMcpEndpoint });
       out.line(`Gateway   ${gateway.publicUrl}`);
       if (auth) {
         out.line(`Web page  ${await gateway.createSigninLink()}`);

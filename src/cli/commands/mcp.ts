@@ -14,10 +14,6 @@ export const mcpCommand = (context: CliContext) =>
       "\nExample, for Claude Code:\n  $ claude mcp add --scope user cerver -e CERVER_API_TOKEN=ck_… -- npx -y -p cerver cerver-mcp",
     )
     .action(async (options: { gateway?: string }) => {
-      const { startMcp } = await import("../../mcp/start.js");
-      await startMcp({
-        choose: () => context.gateway(options.gateway),
-        env: context.env,
-        process: context.process,
-      });
+      const { serveMcp } = await import("../serve-mcp.js");
+      await serveMcp(context, options.gateway);
     });

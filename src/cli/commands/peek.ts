@@ -6,6 +6,8 @@ import { resolveSession } from "../resolve-session.js";
 
 interface PeekOptions {
   last?: number;
+  digest?: boolean;
+  maxTokens?: number;
   json?: boolean;
   gateway?: string;
 }
@@ -15,13 +17,22 @@ export const peekCommand = (context: CliContext) =>
     .summary("show the last entries of a session's transcript")
     .argument("<session-id>", "the session, or the beginning of its id")
     .option("-n, --last <count>", "how many entries (default: 20)", wholeNumber(1, 10_000))
+    .option("--digest", "instead: goal, state, failures, commands, files, and claims with no run behind them")
+    .option("--max-tokens <count>", "how long the digest may be (default: 1000)", wholeNumber(200, 20_000))
     .option(...JSON_OPTION)
     .option(...GATEWAY_OPTION)
-    .addHelpText("after", "\nExample:\n  $ cerver peek sess_01a2 -n 4")
-    .action(async (id: string, { last = 20, json, gateway }: PeekOptions) => {
+    .addHelpText("after", "\nExamples:\n  $ cerver peek sess_01a2 -n 4\n  $ cerver peek sess_01a2 --digest")
+    .action(async (id: string, { last = 20, digest, maxTokens, json, gateway }: PeekOptions) => {
       const { out } = context;
       const client = await context.client(gateway);
-      const session = await client.session(await resolveSession(client, id), { tail: last });
+      const sessionId = await resolveSession(client, id);
+      if (digest) {
+        const found = await client.digest(sessionId, { max_tokens: maxTokens });
+        if (json) return out.json(found);
+        const { digestText } = await import("../../client/digest-text.js");
+        return out.line(harmless(digestText(found)));
+      }
+      const session = await client.session(sessionId, { tail: last });
       if (json) return out.json(session);
       const { transcriptText } = await import("../../client/transcript-text.js");
       out.say(

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import type { Gateway } from "../../gateway/start.js";
 import { CerverError } from "../../protocol/errors.js";
 import type { CliContext } from "../context.js";
+import { openMcpEndpoint } from "../mcp-endpoint.js";
 import { addComputeOptions, type ComputeOptions, computeSettings, port } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
 
@@ -55,7 +56,7 @@ async function up(context: CliContext, options: UpOptions): Promise<void> {
   }
   try {
     const { startGateway } = await import("../../gateway/start.js");
-    const gateway = await startGateway(config);
+    const gateway = await startGateway(config, { mcp: openMcpEndpoint });
     try {
       if (gateway.port !== wantedPort && wantedPort !== 0) {
         out.say(`Port ${wantedPort} is taken, so the gateway is on port ${gateway.port}.`);

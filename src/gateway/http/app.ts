@@ -16,6 +16,7 @@ import type { Ports } from "../session/ports.js";
 import type { Sessions } from "../session/sessions.js";
 import { type AccountVariables, authenticate } from "./auth.js";
 import { localOnly } from "./local-only.js";
+import type { McpEndpoint } from "./mcp-endpoint.js";
 import { approvePages } from "./pages/approve.js";
 import { authorizePages } from "./pages/authorize.js";
 import { homePages } from "./pages/home.js";
@@ -30,11 +31,13 @@ import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { eventRoutes } from "./routes/events.js";
 import { keyRoutes } from "./routes/keys.js";
+import { mcpRoutes } from "./routes/mcp.js";
 import { oauthRoutes } from "./routes/oauth.js";
 import { portRoutes, previews } from "./routes/ports.js";
 import { providerRoutes } from "./routes/providers.js";
 import { routingRoutes } from "./routes/routing.js";
 import { sandboxRoutes } from "./routes/sandbox.js";
+import { searchRoutes } from "./routes/search.js";
 import { sessionRoutes } from "./routes/sessions.js";
 import { stressTestRoutes } from "./routes/stress-tests.js";
 
@@ -56,6 +59,7 @@ export interface GatewayAppDeps {
   previewHost?: string | undefined;
   /** Set on a gateway without tokens: everybody on this machine is this account. */
   localAccountId?: string;
+  mcp: (() => Promise<McpEndpoint>) | undefined;
   logger: Logger;
 }
 
@@ -84,6 +88,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(base, eventRoutes(deps));
     app.route(`${base}/sessions`, sessionRoutes(deps));
     app.route(`${base}/sessions`, portRoutes(deps));
+    app.route(`${base}/search`, searchRoutes(deps));
     app.route(`${base}/runs`, accountRunRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));
@@ -93,6 +98,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(`${base}/stress-tests`, stressTestRoutes(deps.sessions));
   }
   app.route("/v2/auth", keyRoutes(deps));
+  app.route("/", mcpRoutes(deps));
   app.use("/sandbox/*", authenticate(deps));
   app.use("/sandbox", authenticate(deps));
   app.route("/sandbox", sandboxRoutes(deps));
@@ -129,7 +135,8 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     const known = error instanceof CerverError ? error : unexpected(error, c.var.requestId, logger);
     const retryAfterMs = known.details?.retry_after_ms;
     if (typeof retryAfterMs === "number") c.header("Retry-After", String(Math.ceil(retryAfterMs / 1000)));
-    if (known.code === "unauthenticated") c.header("WWW-Authenticate", "Bearer");
+    if (known.code === "unauthenticated" && !c.res.headers.has("WWW-Authenticate"))
+      c.header("WWW-Authenticate", "Bearer");
     return c.json(known.toBody(c.var.requestId), known.status as 500);
   });
   return app;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { SessionDigest } from "../../protocol/digest.js";
 import { CerverError } from "../../protocol/errors.js";
 import { newId } from "../../protocol/ids.js";
 import type { SessionMetrics } from "../../protocol/metrics.js";
@@ -11,6 +12,7 @@ import type {
   RoutingMode,
   SessionRouting,
 } from "../../protocol/routing.js";
+import type { SearchAnswer, SearchQuery } from "../../protocol/search.js";
 import {
   type CreatedSession,
   type CreateSessionRequest,
@@ -35,6 +37,7 @@ import type { ProviderRegistry } from "../compute/registry.js";
 import type { Database } from "../store/schema.js";
 import { Activity } from "./activity.js";
 import { type CostOf, Costs } from "./costs.js";
+import { digest } from "./digest.js";
 import { Housekeeping } from "./housekeeping.js";
 import { IdempotencyKeys } from "./idempotency.js";
 import { Lifecycle } from "./lifecycle.js";
@@ -46,6 +49,7 @@ import { replay } from "./routing/replay.js";
 import { RoutingMemory } from "./routing/routing-memory.js";
 import { RunRecords } from "./runs/run-records.js";
 import { Runs } from "./runs/runs.js";
+import { search } from "./search.js";
 import { encodeCursor } from "./session-cursor.js";
 import { pageOfSessions } from "./session-list.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
@@ -324,6 +328,17 @@ export class Sessions {
       sessions: rows.map((row) => toSummary(row, this.#status(row))),
       ...(more && { next_cursor: encodeCursor(rows.at(-1)!) }),
     };
+  }
+
+  /** Entries of all of the account's sessions, the best and newest first, with what has ended a moment ago. */
+  async search(accountId: string, query: SearchQuery): Promise<SearchAnswer> {
+    await this.records.recorded();
+    return search(this.#deps.db, accountId, query);
+  }
+
+  /** What a session is about and where it stands, in so many tokens. */
+  digest(session: Session, maxTokens: number): Promise<SessionDigest> {
+    return digest(this.#deps.db, session, this.#status(session), maxTokens);
   }
 
   /** The whole record, with the part of the transcript that the query asks for. */

@@ -2,9 +2,12 @@ import { sql } from "kysely";
 import type { TranscriptQuery } from "../../protocol/sessions.js";
 import {
   DEFAULT_TRANSCRIPT_ENTRIES,
+  type EntrySource,
   type NewTranscriptEntry,
+  sourcesFrom,
   type TranscriptEntry,
 } from "../../protocol/transcript.js";
+import { indexEntries, newSearchIds } from "../store/entry-words.js";
 import type { Database, TranscriptEntryRow } from "../store/schema.js";
 import type { News } from "./news.js";
 import type { Session } from "./session-record.js";
@@ -40,10 +43,28 @@ export class Transcripts {
 
   /**
    * Appends entries in their order; their `seq` follows the session's last one without a gap, however many append
-   * at once. Entries whose idempotency key the session has seen are left out.
+   * at once. Entries whose idempotency key the session has seen are left out. They are cerver's own.
    */
   async append(session: Owned, entries: readonly NewTranscriptEntry[]): Promise<Appended> {
     const appended = await this.#db.transaction().execute((tx) => this.appendWithin(tx, session.id, entries));
+    this.tell(session, appended);
+    return appended;
+  }
+
+  /**
+   * {@link append} for entries that came from outside. What they say of their own source holds, with one exception:
+   * only what names a run of this session is cerver's own record; another claim to be that is `external`.
+   */
+  async appendGiven(session: Owned, entries: readonly NewTranscriptEntry[]): Promise<Appended> {
+    const appended = await this.#db.transaction().execute(async (tx) => {
+      const runs = await runsOf(tx, session.id, entries);
+      const checked = entries.map((entry) => {
+        const source = entry.source ?? defaultSource(entry);
+        const isBacked = source !== "own_tool" || (entry.run_id !== undefined && runs.has(entry.run_id));
+        return { ...entry, source: isBacked ? source : ("external" as const) };
+      });
+      return this.appendWithin(tx, session.id, checked);
+    });
     this.tell(session, appended);
     return appended;
   }
@@ -67,11 +88,11 @@ export class Transcripts {
   ): Promise<Appended> {
     const now = this.#now();
     // Counting up front takes the session's row: a second append waits here until this one is done.
-    const { entry_count: total } = await tx
+    const { entry_count: total, account_id } = await tx
       .updateTable("sessions")
       .set({ updated_at: now, entry_count: sql<number>`entry_count + ${entries.length}` })
       .where("id", "=", sessionId)
-      .returning("entry_count")
+      .returning(["entry_count", "account_id"])
       .executeTakeFirstOrThrow();
     const known = await this.#knownKeys(tx, sessionId, entries);
     const fresh = withoutRepeats(entries, known);
@@ -84,20 +105,31 @@ export class Transcripts {
         .execute();
     }
     const first = total - entries.length;
-    const rows = fresh.map((entry, index) => toRow(sessionId, first + index, entry, now));
-    // PostgreSQL takes 65,535 parameters a statement and SQLite 32,766; a row has 12.
+    const plain = fresh.map((entry, index) => toRow(sessionId, first + index, entry, now));
+    const ids = await newSearchIds(
+      tx,
+      plain.map(({ at }) => at),
+      now,
+    );
+    const rows = plain.map((row, index) => ({ ...row, search_id: ids[index]! }));
+    // PostgreSQL takes 65,535 parameters a statement and SQLite 32,766; a row has 14.
     for (let start = 0; start < rows.length; start += 2_000) {
       await tx
         .insertInto("transcript_entries")
         .values(rows.slice(start, start + 2_000))
         .execute();
     }
+    await indexEntries(
+      tx,
+      rows.map((row) => ({ ...row, account_id })),
+    );
     return { appended: fresh.length, total: total - repeats, entries: rows.map(toEntry) };
   }
 
   /** The entries that a query asks for, oldest first: the newest 200 when it asks for nothing. */
   async read(sessionId: string, query: TranscriptQuery): Promise<TranscriptEntry[]> {
-    const entries = this.#db.selectFrom("transcript_entries").selectAll().where("session_id", "=", sessionId);
+    let entries = this.#db.selectFrom("transcript_entries").selectAll().where("session_id", "=", sessionId);
+    if (query.min_trust !== undefined) entries = entries.where("source", "in", sourcesFrom(query.min_trust));
     if (query.full === "1" || query.full === "true") {
       return (await entries.orderBy("seq").execute()).map(toEntry);
     }
@@ -129,6 +161,29 @@ export class Transcripts {
   }
 }
 
+/** Of the runs that entries name, those that are this session's. */
+async function runsOf(
+  db: Database,
+  sessionId: string,
+  entries: readonly NewTranscriptEntry[],
+): Promise<Set<string>> {
+  const named = [...new Set(entries.flatMap(({ run_id }) => run_id ?? []))];
+  if (named.length === 0) return new Set();
+  const rows = await db
+    .selectFrom("runs")
+    .select("id")
+    .where("id", "in", named)
+    .where("session_id", "=", sessionId)
+    .execute();
+  return new Set(rows.map(({ id }) => id));
+}
+
+function defaultSource({ role, run_id }: NewTranscriptEntry): EntrySource {
+  if (role === "user") return "user";
+  if (role === "assistant") return "model";
+  return role === "system" || run_id !== undefined ? "own_tool" : "external";
+}
+
 function withoutRepeats(entries: readonly NewTranscriptEntry[], known: Set<string>): NewTranscriptEntry[] {
   return entries.filter(({ idempotency_key: key }) => {
     if (key === undefined) return true;
@@ -138,7 +193,7 @@ function withoutRepeats(entries: readonly NewTranscriptEntry[], known: Set<strin
   });
 }
 
-function toRow(sessionId: string, seq: number, entry: NewTranscriptEntry, now: number): TranscriptEntryRow {
+function toRow(sessionId: string, seq: number, entry: NewTranscriptEntry, now: number) {
   return {
     session_id: sessionId,
     seq,
@@ -153,10 +208,11 @@ function toRow(sessionId: string, seq: number, entry: NewTranscriptEntry, now: n
     is_error: entry.is_error === undefined ? null : Number(entry.is_error),
     run_id: entry.run_id ?? null,
     idempotency_key: entry.idempotency_key ?? null,
+    source: entry.source ?? defaultSource(entry),
   };
 }
 
-function toEntry(row: TranscriptEntryRow): TranscriptEntry {
+export function toEntry(row: TranscriptEntryRow): TranscriptEntry {
   return {
     seq: row.seq,
     role: row.role,
@@ -168,5 +224,6 @@ function toEntry(row: TranscriptEntryRow): TranscriptEntry {
     ...(row.tool_input_json !== null && { tool_input: JSON.parse(row.tool_input_json) as unknown }),
     ...(row.is_error !== null && { is_error: row.is_error === 1 }),
     ...(row.run_id !== null && { run_id: row.run_id }),
+    source: row.source,
   };
 }

@@ -15,6 +15,7 @@ export interface Tables {
   computes: ComputeRow;
   sessions: SessionRow;
   transcript_entries: TranscriptEntryRow;
+  entry_words: EntryWordsRow;
   runs: RunRow;
   idempotency_keys: IdempotencyKeyRow;
   provider_credentials: ProviderCredentialsRow;
@@ -165,6 +166,15 @@ export interface TranscriptEntryRow {
   is_error: number | null;
   run_id: string | null;
   idempotency_key: string | null;
+  /** Whose words they are: an `EntrySource`. */
+  source: string;
+  /** Its row in `entry_words`; sorts by time. */
+  search_id: number | null;
+}
+
+/** The index of words: FTS5 in SQLite, whose key is `rowid`; a tsvector in PostgreSQL, where it is `id`. */
+export interface EntryWordsRow {
+  words: string;
 }
 
 export interface RunRow {

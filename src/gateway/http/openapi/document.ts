@@ -174,12 +174,13 @@ function bodyOf({ json, optional = true, bytes }: Body, components: Components):
 }
 
 function responseOf(answer: Answer, components: Components): DocumentedResponse {
-  const { what, json, events, lines, bytes, headers = [] } = answer;
+  const { what, json, events, lines, bytes, texts = [], headers = [] } = answer;
   const content = {
     ...(json && { "application/json": { schema: components.output(json) } }),
     ...(events && { "text/event-stream": streamOf("The `data` of each event is", events, components) }),
     ...(lines && { "application/x-ndjson": streamOf("Each line that is not empty is", lines, components) }),
     ...(bytes && { "application/octet-stream": { schema: {} } }),
+    ...Object.fromEntries(texts.map((type) => [type, { schema: { type: "string" } }])),
   };
   return {
     description: what,

@@ -6,6 +6,7 @@ import * as providers from "../../../protocol/providers.js";
 import * as routing from "../../../protocol/routing.js";
 import * as runs from "../../../protocol/runs.js";
 import * as sandbox from "../../../protocol/sandbox.js";
+import * as search from "../../../protocol/search.js";
 import * as sessions from "../../../protocol/sessions.js";
 import * as stress from "../../../protocol/stress-tests.js";
 import * as transcript from "../../../protocol/transcript.js";
@@ -40,6 +41,8 @@ export const NAMES = {
   InstallRequest: sandbox.InstallRequest,
   WriteFileRequest: sandbox.WriteFileRequest,
   FileContent: sandbox.FileContent,
+  SnippetPart: search.SnippetPart,
+  SearchHit: search.SearchHit,
   Repo: sessions.Repo,
   Requirements: sessions.Requirements,
   Policy: sessions.Policy,
@@ -58,5 +61,6 @@ export const NAMES = {
   StressReport: stress.StressReport,
   StressEvent: stress.StressEvent,
   StressTestList: stress.StressTestList,
+  EntrySource: transcript.EntrySource,
   AppendTranscriptAnswer: transcript.AppendTranscriptAnswer,
 };

@@ -40,6 +40,8 @@ export interface Answer {
   /** Each line. */
   lines?: z.ZodType;
   bytes?: boolean;
+  /** Media types of texts. */
+  texts?: readonly string[];
   headers?: readonly AnswerHeader[];
 }
 

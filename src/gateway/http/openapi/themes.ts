@@ -1,6 +1,7 @@
 import type { Theme } from "./operation.js";
 import { auth } from "./operations/auth.js";
 import { computes } from "./operations/computes.js";
+import { memory } from "./operations/memory.js";
 import { meta } from "./operations/meta.js";
 import { ports } from "./operations/ports.js";
 import { providers } from "./operations/providers.js";
@@ -14,6 +15,7 @@ import { sessions } from "./operations/sessions.js";
 export const THEMES: readonly Theme[] = [
   sessions,
   sessionLife,
+  memory,
   runs,
   ports,
   routing,

@@ -16,6 +16,7 @@ import {
 import type { Sessions } from "../../session/sessions.js";
 import { type AccountVariables, callerOf, requireScope } from "../auth.js";
 import { idempotencyKey, json, query } from "../validate.js";
+import { memoryRoutes } from "./memory.js";
 import { runRoutes } from "./runs.js";
 import { sessionLifeRoutes } from "./session-life.js";
 
@@ -84,6 +85,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
 
     .route("/:id", runRoutes({ sessions }))
     .route("/:id", sessionLifeRoutes({ sessions }))
+    .route("/:id", memoryRoutes({ sessions }))
 
     .get("/:id/transcript", read, query(TranscriptQuery), async (c) => {
       const session = await sessions.get(c.var.principal.accountId, c.req.param("id"));
@@ -95,7 +97,7 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
       const { entries } = c.req.valid("json");
       if (entries.some(({ role }) => role === "user"))
         sessions.activity.note(session.id, "input", callerOf(c));
-      const { appended, total } = await sessions.transcripts.append(session, entries);
+      const { appended, total } = await sessions.transcripts.appendGiven(session, entries);
       await sessions.countInteractions(
         session,
         entries.filter(({ role, kind }) => role === "user" && kind === "text").length,

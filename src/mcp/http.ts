@@ -1,0 +1,174 @@
+import {
+  type AuthInfo,
+  createMcpHandler,
+  isLegacyRequest,
+  legacyStatelessFallback,
+  type McpServer,
+  WebStandardStreamableHTTPServerTransport,
+} from "@modelcontextprotocol/server";
+import { GatewayClient } from "../client/gateway-client.js";
+import type { Scope } from "../protocol/scopes.js";
+import { VERSION } from "../util/version.js";
+import { createMcpServer } from "./server.js";
+
+/** The same `id` is the same token. */
+interface Caller {
+  id: string;
+  token: string | undefined;
+  scopes: ReadonlySet<Scope>;
+}
+
+export interface McpEndpointOptions<C> {
+  /** A server with the tools of whoever calls. */
+  serve(caller: C): McpServer;
+  /** Whose connection it is: nobody else may use it. */
+  idOf(caller: C): string;
+  onerror?: (error: Error) => void;
+}
+
+const MAX_BODY_BYTES = 4 * 1024 * 1024;
+/** Connections with a handshake that are kept at a time; the one that was quiet for longest goes first. */
+const MAX_CONNECTIONS = 1_000;
+const IDLE_MS = 30 * 60_000;
+const LOOK_MS = 60_000;
+
+/** cerver's tools at a gateway's `/mcp`. They speak to that gateway with the caller's own token. */
+export function createMcpEndpoint({ gatewayUrl }: { gatewayUrl: string }): McpEndpoint<Caller> {
+  return new McpEndpoint({
+    idOf: ({ id }) => id,
+    serve: ({ token, scopes }) =>
+      createMcpServer({
+        client: async () => new GatewayClient({ gatewayUrl, token, userAgent: `cerver-mcp/${VERSION}` }),
+        scopes,
+      }),
+  });
+}
+
+/**
+ * The Model Context Protocol over Streamable HTTP: the stateless revision 2026-07-28, and those before it with or without
+ * a connection of their own. A connection makes a call cancellable; nothing else depends on it, so a request whose
+ * connection is not known here (another gateway has it, or this one is new) is served all the same.
+ */
+export class McpEndpoint<C> {
+  readonly #options: McpEndpointOptions<C>;
+  readonly #connections = new Map<string, Connection>();
+  /** Ids of connections that their clients have ended. */
+  readonly #ended = new Set<string>();
+  readonly #timer = setInterval(() => this.#endIdle(), LOOK_MS).unref();
+  readonly #modern;
+  readonly #stateless;
+
+  constructor(options: McpEndpointOptions<C>) {
+    this.#options = options;
+    const { onerror } = options;
+    const serve = ({ authInfo }: { authInfo?: AuthInfo }) => options.serve(authInfo?.extra?.caller as C);
+    const limits = { maxRequestBodySize: MAX_BODY_BYTES };
+    this.#modern = createMcpHandler(serve, { legacy: "reject", ...limits, ...(onerror && { onerror }) });
+    this.#stateless = legacyStatelessFallback(serve, onerror, limits);
+  }
+
+  async fetch(request: Request, caller: C): Promise<Response> {
+    // The library hands this on as it is; who calls has been checked before.
+    const authInfo = { token: "", clientId: "", scopes: [], extra: { caller } };
+    const id = request.headers.get("mcp-session-id");
+    if (id !== null) {
+      const connection = this.#connections.get(id);
+      if (connection && connection.owner === this.#options.idOf(caller)) return connection.fetch(request);
+      if (connection || this.#ended.has(id)) return ended();
+    }
+    if (!(await isLegacyRequest(request, undefined, { maxRequestBodySize: MAX_BODY_BYTES })))
+      return this.#modern.fetch(request, { authInfo });
+    if (id === null && request.method === "POST" && (await isHandshake(request)))
+      return this.#connect(request, caller);
+    return this.#stateless(request, { authInfo });
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    const connections = [...this.#connections.values()];
+    this.#connections.clear();
+    await Promise.all([...connections.map((one) => one.close()), this.#modern.close()]);
+  }
+
+  async #connect(request: Request, caller: C): Promise<Response> {
+    const server = this.#options.serve(caller);
+    const transport = new WebStandardStreamableHTTPServerTransport({
+      sessionIdGenerator: () => crypto.randomUUID(),
+      maxRequestBodySize: MAX_BODY_BYTES,
+      onsessioninitialized: (id) => {
+        this.#connections.set(id, new Connection(this.#options.idOf(caller), server, transport));
+        if (this.#connections.size > MAX_CONNECTIONS) this.#end(this.#quietest());
+      },
+      onsessionclosed: (id) => {
+        this.#ended.add(id);
+        if (this.#ended.size > MAX_CONNECTIONS) this.#ended.delete(this.#ended.values().next().value!);
+        this.#end(id);
+      },
+    });
+    await server.connect(transport);
+    const response = await transport.handleRequest(request);
+    if (transport.sessionId === undefined) await server.close();
+    return response;
+  }
+
+  #quietest(): string {
+    return [...this.#connections].reduce((a, b) => (b[1].usedAt < a[1].usedAt ? b : a))[0];
+  }
+
+  #endIdle(): void {
+    const now = performance.now();
+    for (const [id, { usedAt, inUse }] of this.#connections)
+      if (!inUse && now - usedAt > IDLE_MS) this.#end(id);
+  }
+
+  #end(id: string): void {
+    const connection = this.#connections.get(id);
+    this.#connections.delete(id);
+    connection?.close().catch((error: Error) => this.#options.onerror?.(error));
+  }
+}
+
+/** A client that shook hands, and the server it talks to. */
+class Connection {
+  usedAt = performance.now();
+  #requests = 0;
+
+  constructor(
+    readonly owner: string,
+    private readonly server: McpServer,
+    private readonly transport: WebStandardStreamableHTTPServerTransport,
+  ) {}
+
+  get inUse(): boolean {
+    return this.#requests > 0;
+  }
+
+  async fetch(request: Request): Promise<Response> {
+    this.#requests++;
+    try {
+      return await this.transport.handleRequest(request);
+    } finally {
+      this.#requests--;
+      this.usedAt = performance.now();
+    }
+  }
+
+  close(): Promise<void> {
+    return this.server.close();
+  }
+}
+
+async function isHandshake(request: Request): Promise<boolean> {
+  const body: unknown = await request
+    .clone()
+    .json()
+    .catch(() => undefined);
+  const messages = Array.isArray(body) ? body : [body];
+  return messages.some((message) => (message as { method?: unknown } | null)?.method === "initialize");
+}
+
+/** What a client has to hear to shake hands again (MCP 2025-11-25, transports, session management). */
+function ended(): Response {
+  const error = { code: -32001, message: "This connection is over. Send initialize to begin another." };
+  return Response.json({ jsonrpc: "2.0", error, id: null }, { status: 404 });
+}
