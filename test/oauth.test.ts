@@ -2,8 +2,14 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { auth as authOfTwo } from "@modelcontextprotocol/client";
+import {
+  auth as authOfTwo,
+  Client as ModernClient,
+  StreamableHTTPClientTransport as ModernTransport,
+} from "@modelcontextprotocol/client";
 import { auth as authOfOne } from "@modelcontextprotocol/sdk/client/auth.js";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Cerver, startCerver } from "./harness.js";
@@ -197,41 +203,92 @@ function memory(extra: object = {}) {
   };
 }
 
+/** A client of today's hosts: it shakes hands. */
+const firstMajor = (provider: any) => ({
+  client: new Client({ name: "test", version: "1" }),
+  newTransport: () =>
+    new StreamableHTTPClientTransport(new URL(`${url()}/mcp`), { authProvider: provider }) as any,
+  finish: (transport: any, answer: URLSearchParams) => transport.finishAuth(answer.get("code")),
+  auth: authOfOne as any,
+});
+/** A client of the stateless revision, which also checks `iss`. */
+const secondMajor = (provider: any) => ({
+  client: new ModernClient(
+    { name: "test", version: "2" },
+    { versionNegotiation: { mode: { pin: "2026-07-28" } } },
+  ) as unknown as Client,
+  newTransport: () => new ModernTransport(new URL(`${url()}/mcp`), { authProvider: provider }) as any,
+  finish: (transport: any, answer: URLSearchParams) => transport.finishAuth(answer),
+  auth: authOfTwo as any,
+});
+
 describe.each([
-  ["the first major of the SDK", authOfOne],
-  ["the second major of the SDK", authOfTwo],
-])("%s", (_, auth) => {
-  const connect = async (provider: any, kept: any) => {
-    expect(await auth(provider, { serverUrl: `${url()}/mcp` })).toBe("REDIRECT");
-    const { to } = await press(kept.authorizeAt, cookie);
+  ["the first major of the SDK", firstMajor],
+  ["the second major of the SDK", secondMajor],
+])("%s connects to /mcp with nothing but its URL", (_, major) => {
+  const open = async (provider: any, kept: any, decision: Record<string, string> = {}) => {
+    const { client, newTransport, finish, auth } = major(provider);
+    const first = newTransport();
+    await expect(client.connect(first)).rejects.toThrow(/unauthorized/i);
+    const { to } = await press(kept.authorizeAt, cookie, decision);
     expect(to!.href.startsWith(`${CALLBACK}?`)).toBe(true);
     expect(to!.searchParams.get("state")).toBe("the state");
     expect(to!.searchParams.get("iss")).toBe(url());
-    const authorizationCode = to!.searchParams.get("code")!;
-    const iss = to!.searchParams.get("iss")!;
-    expect(await auth(provider, { serverUrl: `${url()}/mcp`, authorizationCode, iss } as any)).toBe(
-      "AUTHORIZED",
-    );
+    await finish(first, to!.searchParams);
+    await client.connect(newTransport());
+    const tools = async () => (await client.listTools()).tools.map(({ name }) => name);
+    const list = async () => (await client.callTool({ name: "cerver_session_list", arguments: {} })) as any;
+    return { client, tools, list, auth };
   };
 
-  test("registers, is let in, and refreshes", async () => {
+  test("by registering; a renewed token goes on in the same connection", async () => {
     const { provider, kept } = memory();
-    await connect(provider, kept);
+    const { client, tools, list, auth } = await open(provider, kept);
     expect(kept.client.client_id).toMatch(/^cl_/);
-    expect(await whoami(kept.tokens.access_token)).toMatchObject({ body: { scopes: ["read", "run"] } });
+    expect(await tools()).toContain("cerver_run");
+    expect((await list()).isError).toBeFalsy();
     const before = kept.tokens;
     expect(await auth(provider, { serverUrl: `${url()}/mcp` })).toBe("AUTHORIZED");
     expect(kept.tokens.refresh_token).not.toBe(before.refresh_token);
     expect((await whoami(before.access_token)).status).toBe(401);
-    expect((await whoami(kept.tokens.access_token)).status).toBe(200);
+    expect((await list()).isError).toBeFalsy();
+    await client.close();
   });
 
-  test("comes with the address of its document", async () => {
+  test("refreshes by itself when its token has ended", async () => {
+    const { provider, kept } = memory();
+    const { client, list } = await open(provider, kept);
+    const before = kept.tokens.access_token;
+    kept.tokens = { ...kept.tokens, access_token: "ck_expired" };
+    expect((await list()).isError).toBeFalsy();
+    expect(kept.tokens.access_token).toMatch(/^ck_\w{49}$/);
+    expect(kept.tokens.access_token).not.toBe(before);
+    await client.close();
+  });
+
+  test("with the address of its document, for reading only", async () => {
+    const client_id = `${clients.url}/good.json`;
     const { provider, kept } = memory({
-      clientInformation: () => ({ client_id: `${clients.url}/good.json` }),
+      clientInformation: () => kept.client ?? { client_id },
     });
-    await connect(provider, kept);
-    expect(await whoami(kept.tokens.access_token)).toMatchObject({ body: { scopes: ["read", "run"] } });
+    const { client, tools } = await open(provider, kept, { scope: "read" });
+    expect(kept.tokens.scope).toBe("read");
+    expect(await tools()).not.toContain("cerver_run");
+    await client.close();
+  });
+
+  test("a revoked connection leads to a new approval", async () => {
+    const { provider, kept } = memory({
+      invalidateCredentials: () => {
+        kept.tokens = undefined;
+      },
+    });
+    const { client, list } = await open(provider, kept);
+    await cerver.call("DELETE", `/v2/auth/keys/${kept.tokens.access_token.slice(0, 11)}`);
+    kept.authorizeAt = undefined;
+    await expect(list()).rejects.toThrow(/unauthorized/i);
+    expect(kept.authorizeAt.pathname).toBe("/oauth/authorize");
+    await client.close();
   });
 });
 
