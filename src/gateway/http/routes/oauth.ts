@@ -83,23 +83,30 @@ function openToPages(): MiddlewareHandler {
 /** `POST /oauth/token`: a code or a refresh token becomes an access token. */
 async function issue(c: Context, { oauthClients, oauthGrants, publicUrl }: OAuthRoutesDeps) {
   const form = await readForm(c);
-  const clientId = needed(form, "client_id");
-  oauthClients.refuseForged(clientId);
   refuseOtherResource(form, publicUrl());
+  const clientId = needed(form, "client_id");
+  try {
+    return c.json((await tokensFor(form, clientId, oauthGrants)) satisfies IssuedTokens);
+  } catch (error) {
+    // A client that hears this registers again, instead of asking a person with an id that is worth nothing.
+    if (error instanceof OAuthError && error.code === "invalid_grant") oauthClients.refuseForged(clientId);
+    throw error;
+  }
+}
+
+function tokensFor(form: URLSearchParams, clientId: string, grants: OAuthGrants): Promise<IssuedTokens> {
   const grantType = needed(form, "grant_type");
   if (grantType === "authorization_code") {
-    const tokens = await oauthGrants.exchange({
+    return grants.exchange({
       clientId,
       code: needed(form, "code"),
       verifier: needed(form, "code_verifier"),
       redirectUri: needed(form, "redirect_uri"),
     });
-    return c.json(tokens satisfies IssuedTokens);
   }
   if (grantType === "refresh_token") {
-    const refreshToken = needed(form, "refresh_token");
     const scopes = single(form, "scope")?.split(" ").filter(Boolean);
-    return c.json((await oauthGrants.refresh({ clientId, refreshToken, scopes })) satisfies IssuedTokens);
+    return grants.refresh({ clientId, refreshToken: needed(form, "refresh_token"), scopes });
   }
   throw new OAuthError("unsupported_grant_type", "grant_type has to be authorization_code or refresh_token.");
 }
