@@ -31,6 +31,8 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "sessions",
     "peek",
     "export",
+    "import",
+    "search",
     "pause",
     "resume",
     "move",
@@ -44,6 +46,7 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "route",
     "stress-test",
     "limits",
+    "audit",
     "mcp",
     "login",
     "logout",
@@ -74,7 +77,7 @@ test.each(["bash", "zsh"])("the completion for %s is a script that shell accepts
   expect(stdout).toContain("sessions");
   if (shell !== "bash") return;
   const { spawnSync } = await import("node:child_process");
-  const script = `${stdout}\nCOMP_WORDS=(cerver se); COMP_CWORD=1; _cerver; echo "\${COMPREPLY[@]}"`;
+  const script = `${stdout}\nCOMP_WORDS=(cerver ses); COMP_CWORD=1; _cerver; echo "\${COMPREPLY[@]}"`;
   expect(spawnSync("bash", ["-c", script], { encoding: "utf8" })).toMatchObject({
     status: 0,
     stdout: "sessions\n",
