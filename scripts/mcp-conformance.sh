@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The official MCP conformance suite, both revisions: all that a revision requires against the suite's tools on our own
-# transport, and what needs none of those tools against a gateway with a token. --write puts the results into docs/mcp.md.
+# transport; what needs none of those tools against a gateway with a token; and that gateway as an authorization server.
+# --write puts the results into docs/mcp.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,33 +17,48 @@ without_fixture() {
 
 suite=$(npx -y -p node@24.21.0 -p @modelcontextprotocol/conformance@0.2.0-alpha.12 -c 'command -v conformance')
 out=$(mktemp -d)
-coproc SERVER { exec node_modules/.bin/tsx test/conformance/serve.ts; }
-# shellcheck disable=SC2034 # exec closes to_server by its name
-server=$SERVER_PID to_server=${SERVER[1]} from_server=${SERVER[0]}
+mkfifo "$out/to-server" "$out/from-server"
+node_modules/.bin/tsx test/conformance/serve.ts <"$out/to-server" >"$out/from-server" &
+server=$!
+exec 3>"$out/to-server" 4<"$out/from-server"
 # The server ends by itself when its input does.
-trap 'exec {to_server}>&-; wait "$server" || true; rm -rf "$out"' EXIT
-read -r fixture gateway <&"$from_server"
+trap 'exec 3>&-; wait "$server" || true; rm -rf "$out"' EXIT
+read -r fixture gateway issuer client port <&4
+
+suite() {
+  "${suite%/*}/node" "$suite" "$@"
+}
 
 failed=0
-# run NAME ARGUMENTS…: one run of the suite, whose log and checks are kept under NAME.
+# run NAME COMMAND ARGUMENTS…: one run of the suite, whose log and checks are kept under NAME.
 run() {
   local name=$1
   shift
-  "${suite%/*}/node" "$suite" server "$@" -o "$out/$name" >"$out/$name.log" 2>&1 || {
+  suite "$@" -o "$out/$name" 2>&1 | approve >"$out/$name.log" || {
     failed=1
     printf '\n== %s\n' "$name: $*"
     cat "$out/$name.log"
   }
 }
 
+# Passes a log on, and has the server's person open what the suite wants opened.
+approve() {
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    case $line in "$issuer/oauth/authorize?"*) printf '%s\n' "$line" >&3 ;; esac
+  done
+}
+
 for revision in 2025-11-25 2026-07-28; do
-  run "fixture-$revision" --url "$fixture" --requirements "$revision" \
+  suite list --requirements "$revision" >"$out/fixture-$revision.required"
+  run "fixture-$revision" server --url "$fixture" --requirements "$revision" \
     --expected-failures test/conformance/expected-failures.yaml
-  "${suite%/*}/node" "$suite" list --requirements "$revision" >"$out/fixture-$revision.required"
   for scenario in $(without_fixture "$revision"); do
-    run "gateway-$revision" --url "$gateway" --scenario "$scenario" --spec-version "$revision" \
+    run "gateway-$revision" server --url "$gateway" --scenario "$scenario" --spec-version "$revision" \
       --expected-failures test/conformance/expected-failures-gateway.yaml
   done
+  run "authorization-$revision" authorization --url "$issuer" --client-id "$client" --port "$port" \
+    --resource "$issuer/mcp" --spec-version "$revision"
 done
 
 node_modules/.bin/tsx test/conformance/report.ts "$out" "$@" || failed=1
