@@ -76,8 +76,7 @@ export function gcpBackend(env: Env, fetch: typeof globalThis.fetch): SecretBack
       .join(", "),
     async fetch(name, signal) {
       const [asked, id, version = "latest"] = parts(name);
-      try {
-        const { token } = await login.token(signal);
+      const read = async (token: string) => {
         const owner = asked ?? project;
         if (!owner) throw notSetUp("gcp", "project", "Set GOOGLE_CLOUD_PROJECT, or ask for PROJECT/NAME.");
         const response = await fetch(`${base}v1/projects/${owner}/secrets/${id}/versions/${version}:access`, {
@@ -85,9 +84,11 @@ export function gcpBackend(env: Env, fetch: typeof globalThis.fetch): SecretBack
           redirect: "error",
           signal,
         });
-        if (response.status === 401) login.forget();
         if (!response.ok) throw await failure(name, response);
-        return { name, value: value(name, await response.json()), source: "gcp" };
+        return response.json();
+      };
+      try {
+        return { name, value: value(name, await login.use(read, isExpired)), source: "gcp" };
       } catch (error) {
         signal.throwIfAborted();
         if (error instanceof CerverError) throw error;
@@ -95,6 +96,10 @@ export function gcpBackend(env: Env, fetch: typeof globalThis.fetch): SecretBack
       }
     },
   };
+}
+
+function isExpired(error: unknown): boolean {
+  return error instanceof CerverError && error.code === "secret_expired";
 }
 
 function parts(name: string): [project: string | undefined, id: string, version: string | undefined] {

@@ -37,20 +37,10 @@ export function infisicalBackend(env: Env, fetch: typeof globalThis.fetch): Secr
     setup: settings.setup,
     async fetch(name, signal) {
       const where = place(name, settings);
-      const read = async () => {
-        const { token, fresh } = await login.token(signal);
-        const { run } = call(signal);
-        try {
-          return await run((sdk) => sdk.auth().accessToken(token).secrets().getSecret(where));
-        } catch (error) {
-          // A token that was kept may have been revoked since: a new one may do.
-          if (fresh || !isStale(error)) throw error;
-          login.forget();
-          return undefined;
-        }
-      };
+      const read = (token: string) =>
+        call(signal).run((sdk) => sdk.auth().accessToken(token).secrets().getSecret(where));
       try {
-        const { secretValue } = (await read()) ?? (await read())!;
+        const { secretValue } = await login.use(read, isStale);
         return { name, value: secretValue, source: "infisical" };
       } catch (error) {
         signal.throwIfAborted();

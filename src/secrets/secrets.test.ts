@@ -38,12 +38,12 @@ test("a reference reaches its backend whatever the default is", async () => {
   expect(await secrets.fetch("secret://env/KEY")).toEqual({ name: "KEY", value: "v", source: "env" });
 });
 
-test.each(["secret://vaultx/KEY", "op://ci/stripe/key", "secret://constructor/KEY"])(
+test.each(["secret://vaultx/KEY", "secret://constructor/KEY"])(
   "%s has no backend here, and that is said",
   async (text) => {
     await expect(openSecrets({}).fetch(text)).rejects.toMatchObject({
       code: "unsupported",
-      hint: "Use one of: env, aws, exec.",
+      hint: "Use one of: env, infisical, 1password, aws, gcp, exec.",
     });
   },
 );
