@@ -27,8 +27,8 @@ export function opReader(env: Env): OpReader {
       signal,
     });
     if (code !== 0) {
-      // The reference is in the message too, and its own words say nothing about the failure.
-      const said = errors.replaceAll(reference, "");
+      // The names that were asked for are in the message too, and say nothing about the failure.
+      const said = errors.replaceAll(reference, "").replace(/"[^"]*"/g, "");
       const kind = WORDS.find(([words]) => words.test(said))?.[1];
       throw kind
         ? storeFailure(ONE_PASSWORD, kind, name)
