@@ -28,6 +28,8 @@ export interface Secrets {
    * nothing, `too_large`, and `unsupported` for a backend there is not.
    */
   fetch(nameOrReference: string, signal?: AbortSignal): Promise<Secret>;
+  /** How a backend is set up, in words for people. Throws `unsupported` when a setting is missing. */
+  setup(backend: string): Promise<string>;
 }
 
 /** The secrets that this environment gives access to; throws `unsupported` for an unknown `CERVER_SECRETS_BACKEND`. */
@@ -45,6 +47,10 @@ export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS, fetch = globalTh
   };
 
   return {
+    async setup(backend) {
+      if (!Object.hasOwn(BACKENDS, backend)) throw unknownBackend("The reference names another backend");
+      return (await open(backend)).setup;
+    },
     async fetch(nameOrReference, signal) {
       signal?.throwIfAborted();
       if (nameOrReference.length > MAX_REFERENCE_LENGTH)

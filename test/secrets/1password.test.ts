@@ -46,7 +46,12 @@ describeBackend(
       writeFileSync(join(folder, "op"), OP(folder), { mode: 0o755 });
       writeFileSync(join(folder, "asked"), "");
       return {
-        env: { PATH: `${folder}:${process.env.PATH}`, OP_ACCOUNT: "acme", CERVER_API_TOKEN: "ck_x", OTHER: "x" },
+        env: {
+          PATH: `${folder}:${process.env.PATH}`,
+          OP_ACCOUNT: "acme",
+          CERVER_API_TOKEN: "ck_x",
+          OTHER: "x",
+        },
         found: {
           "ci/plain/password": VALUES.plain,
           "ci/lines/notes": VALUES.lines,
@@ -119,7 +124,14 @@ describe("1Password's SDK with a service account's token", () => {
       signInAddress: "my.1password.com",
       email: `${CANARY}@1passwordserviceaccounts.com`,
       srpX: "bd".repeat(32),
-      muk: { alg: "A256GCM", ext: true, k: b64(32, 7), key_ops: ["encrypt", "decrypt"], kty: "oct", kid: "mp" },
+      muk: {
+        alg: "A256GCM",
+        ext: true,
+        k: b64(32, 7),
+        key_ops: ["encrypt", "decrypt"],
+        kty: "oct",
+        kid: "mp",
+      },
       secretKey: "A3-C4ZJMN-PQTZTL-HGL84-G64M7-KVZRN-4ZVP6",
       deviceUuid: "yrkdmusoblmgm6siuj4kcssxke",
       userAuth: { method: "SRPg-4096", alg: "PBES2g-HS256", iterations: 650_000, salt: b64(16, 3) },
@@ -130,7 +142,8 @@ describe("1Password's SDK with a service account's token", () => {
   let status = 0;
   const server = createServer((request, response) => {
     asked.push(request.url!);
-    if (status) response.writeHead(status, { "content-type": "application/json" }).end(`{"reason":"${CANARY}"}`);
+    if (status)
+      response.writeHead(status, { "content-type": "application/json" }).end(`{"reason":"${CANARY}"}`);
   });
   beforeAll(() => new Promise<void>((done) => server.listen(0, "127.0.0.1", done)));
   afterAll(() => {
@@ -143,7 +156,9 @@ describe("1Password's SDK with a service account's token", () => {
   const goTo = (port: number) => {
     const { fetch } = globalThis;
     vi.stubGlobal("fetch", (request: Request) =>
-      fetch(new Request(request.url.replace("https://my.1password.com", `http://127.0.0.1:${port}`), request)),
+      fetch(
+        new Request(request.url.replace("https://my.1password.com", `http://127.0.0.1:${port}`), request),
+      ),
     );
   };
   const here = () => (server.address() as AddressInfo).port;
