@@ -57,7 +57,7 @@ const { metafile } = await build(options);
 refuseHeavyStart(
   metafile!,
   "cli/main.js",
-  /^src\/(?:gateway|relay|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//,
+  /^src\/(?:gateway|relay|sync|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//,
 );
 refuseHeavyStart(metafile!, "cli/serve-mcp.js", /^src\/(?!cli\/|util\/|protocol\/errors)|node_modules\//);
 refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);

@@ -80,18 +80,13 @@ await made.destroy();
 
 const { default: Libsql } = (await import("libsql")) as any;
 const db = new Libsql(file);
-for (const pragma of [
-  "journal_mode = OFF",
-  "synchronous = OFF",
-  "cache_size = -500000",
-  "foreign_keys = OFF",
-])
+for (const pragma of ["synchronous = OFF", "cache_size = -500000", "foreign_keys = OFF"])
   db.exec(`PRAGMA ${pragma}`);
 // Larger pieces of the index are written at once; the gateway's own size comes back below.
 db.exec("insert into entry_words(entry_words, rank) values('hashsize', 268435456)");
 const addSession = db.prepare(
   `insert into sessions (id, account_id, name, status, metadata_json, labels_json, request_json, routing_json, provider, entry_count, created_at, updated_at)
-   values (?, '${ACCOUNT}', ?, 'ended', ?, ?, '{}', '{}', 'none', ?, ?, ?)`,
+   values (?, '${ACCOUNT}', ?, 'ended', ?, ?, '{}', '{"recommended_provider":null,"confidence":"high","primary_reason":"The session keeps a transcript only, as asked for","secondary_reasons":[],"fallback_order":[],"canary_run":false}', 'none', ?, ?, ?)`,
 );
 const addTag = db.prepare(
   `insert into session_tags (session_id, account_id, name, value) values (?, '${ACCOUNT}', ?, ?)`,
@@ -166,7 +161,7 @@ for (let index = 0; index < sessions; index++) {
     process.stderr.write(`${index + 1} sessions, ${Math.round((performance.now() - started) / 1000)} s\n`);
 }
 db.exec("insert into entry_words(entry_words, rank) values('hashsize', 1048576)");
-db.exec("PRAGMA journal_mode = WAL");
+db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
 db.close();
 process.stderr.write(
   `${sessions * perSession} entries in ${Math.round((performance.now() - started) / 1000)} s: ${file}\n`,

@@ -22,7 +22,7 @@ const MAY_IMPORT = Object.fromEntries(importTable);
 /** The files of the modes that the cli may import: by import() only, or as types. */
 const CLI_MAY_START = new RegExp(
   [
-    String.raw`^(?:gateway|relay|mcp)/(?:start|config|http|handshake)\.ts$`,
+    String.raw`^(?:gateway|relay|sync|mcp)/(?:start|config|http|handshake)\.ts$`,
     ...MAY_IMPORT.cli!.flatMap((what) => /^`(.+)`$/.exec(what)?.[1] ?? []).map((file) => `^${file}$`),
   ].join("|"),
 );

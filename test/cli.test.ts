@@ -39,6 +39,7 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "computes",
     "gateway",
     "relay",
+    "sync",
     "provider",
     "route",
     "stress-test",

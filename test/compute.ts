@@ -9,6 +9,7 @@ import { Sandboxes } from "../src/relay/host/sandboxes.js";
 import { Trees } from "../src/relay/host/trees.js";
 import { KeeperClient } from "../src/relay/keeper-client.js";
 import { RunEnds } from "../src/relay/run-ends.js";
+import { RunSecrets } from "../src/relay/run-secrets.js";
 import { startListening } from "../src/relay/start.js";
 import { silentLogger } from "../src/util/logger.js";
 
@@ -49,6 +50,8 @@ export async function openCompute(
     ends,
     facts: { hostname: "h", capabilities: {}, metadata: {} },
     label: "h",
+    secrets: new RunSecrets(hostEnv, silentLogger),
+    redact: "all",
     logger: silentLogger,
   });
   const close = async () => {

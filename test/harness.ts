@@ -11,7 +11,7 @@ import type { CreateSessionRequest } from "../src/protocol/sessions.js";
 import { type RelayConfig, relayConfig } from "../src/relay/config.js";
 import type { ConnectionState } from "../src/relay/connection.js";
 import { type Relay, startRelay } from "../src/relay/start.js";
-import { silentLogger } from "../src/util/logger.js";
+import { type Logger, silentLogger } from "../src/util/logger.js";
 
 /** A gateway and, unless told otherwise, a relay of this machine: real sockets, real processes, a real database file. */
 export interface Cerver {
@@ -37,6 +37,7 @@ export interface StartCerverOptions {
   relay?: Partial<RelayConfig> | false;
   env?: Record<string, string | undefined>;
   deps?: GatewayDeps;
+  relayLogger?: Logger;
 }
 
 export async function startCerver(options: StartCerverOptions = {}): Promise<Cerver> {
@@ -91,7 +92,7 @@ export async function startCerver(options: StartCerverOptions = {}): Promise<Cer
           hasDisplay: false,
           say: () => {},
           onState: (state) => states.push(state),
-          logger: silentLogger,
+          logger: options.relayLogger ?? silentLogger,
         },
       );
       relays.push(relay);

@@ -55,6 +55,7 @@ const post = (body: unknown, headers: Record<string, string> = {}) =>
 const LIST = { jsonrpc: "2.0", id: 1, method: "tools/list", params: {} };
 const ALL = [
   "cerver_session_list",
+  "cerver_session_search",
   "cerver_session_peek",
   "cerver_session_export",
   "cerver_session_create",
@@ -82,7 +83,7 @@ describe.each(["2025-11-25", "2026-07-28"])("the gateway's /mcp, revision %s", (
     const names = async (client: ModernClient) => (await client.listTools()).tools.map(({ name }) => name);
     expect(await names(await open())).toEqual(ALL);
     const readOnly = await cerver.gateway.createToken({ label: "reader", scopes: ["read"] });
-    expect(await names(await open(readOnly))).toEqual(ALL.slice(0, 3));
+    expect(await names(await open(readOnly))).toEqual(ALL.slice(0, 4));
   });
 
   test("creates a session, runs in it, and tells how it ended", async () => {

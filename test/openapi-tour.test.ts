@@ -223,6 +223,10 @@ test("a session, its runs and its life", async () => {
   await json(200, "POST", `${session}/input`, { content: "hello" });
   await json(200, "GET", `${session}/transcript?tail=2`);
   await json(200, "GET", session);
+  await json(200, "GET", "/v2/search?q=tour");
+  await json(400, "GET", "/v2/search?q=-");
+  await json(200, "GET", `${session}/digest?max_tokens=500`);
+  await items("GET", `${session}/export?format=jsonl`, { accept: "application/x-ndjson" });
   for (const what of ["metrics", "routing", "why", "cost"]) await json(200, "GET", `${session}/${what}`);
   await json(200, "POST", `${session}/pause`, {});
   await json(200, "POST", `${session}/resume`, {});

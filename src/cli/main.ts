@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import { Command, CommanderError } from "commander";
 import { CerverError } from "../protocol/errors.js";
 import { VERSION } from "../util/version.js";
+import { auditCommand } from "./commands/audit.js";
 import { completionCommand } from "./commands/completion.js";
 import { computesCommand } from "./commands/computes.js";
 import { exportCommand } from "./commands/export.js";
@@ -25,6 +26,7 @@ import { secretsCommand } from "./commands/secrets.js";
 import { sessionsCommand } from "./commands/sessions.js";
 import { signinLinkCommand } from "./commands/signin-link.js";
 import { stressTestCommand } from "./commands/stress-test.js";
+import { syncCommand } from "./commands/sync.js";
 import { upCommand } from "./commands/up.js";
 import { whyCommand } from "./commands/why.js";
 import { type CliContext, cliContext } from "./context.js";
@@ -71,6 +73,7 @@ export function createProgram(context: CliContext): Command {
     upCommand,
     runCommand,
     runsCommand,
+    auditCommand,
     logsCommand,
     attachCommand,
     killCommand,
@@ -87,6 +90,7 @@ export function createProgram(context: CliContext): Command {
     computesCommand,
     gatewayCommand,
     relayCommand,
+    syncCommand,
     providerCommand,
     routeCommand,
     stressTestCommand,

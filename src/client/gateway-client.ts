@@ -1,3 +1,4 @@
+import { type AuditCalls, auditCalls } from "./audit.js";
 import { type ComputeCalls, computeCalls } from "./computes.js";
 import { type GatewayClientOptions, GatewayHttp } from "./http.js";
 import { type KeyCalls, keyCalls } from "./keys.js";
@@ -22,6 +23,7 @@ export interface GatewayClient
     ComputeCalls,
     ProviderCalls,
     SandboxCalls,
+    AuditCalls,
     KeyCalls {}
 
 /**
@@ -47,6 +49,7 @@ export class GatewayClient {
       ...computeCalls(http),
       ...providerCalls(http),
       ...sandboxCalls(http),
+      ...auditCalls(http),
       ...keyCalls(http),
     };
     Object.assign(this, calls);

@@ -1,7 +1,6 @@
 import type { GatewayClient } from "./gateway-client.js";
 import type { EntrySource, TranscriptEntry } from "./wire.js";
 
-export type { TranscriptFormat } from "../protocol/transcript.js";
 export * from "../protocol/transcript-text.js";
 
 /** How many entries are fetched at a time. */

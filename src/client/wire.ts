@@ -57,6 +57,25 @@ export type Attempt = {
   error?: string | undefined;
 };
 
+export type AuditList = {
+  uses: AuditedUse[];
+  next_cursor?: string | undefined;
+};
+
+export type AuditedUse = {
+  use_id: string;
+  at: string;
+  name: string;
+  /** Where the value came from. */
+  backend: string;
+  /** A run was given it, or an agent read it. */
+  by: "run" | "secret_fetch";
+  /** The token that reported it; null of a run's own report. */
+  token_id: string | null;
+  session_id: string | null;
+  run_id: string | null;
+};
+
 export type CancelAnswer = {
   run_id: string;
   session_id: string;
@@ -171,6 +190,8 @@ export type CreateSessionRequest = {
   environment_slug?: string | undefined;
   metadata?: Record<string, unknown> | undefined;
   labels?: Record<string, string> | undefined;
+  /** The session that started this one. */
+  parent_session_id?: string | undefined;
   /** After so long without activity the session rests: its compute is released, its record stays. */
   idle_timeout_minutes?: number | undefined;
 };
@@ -257,11 +278,6 @@ export type DevicePollAnswer = {
   user_id?: string | undefined;
   error?: string | undefined;
   interval?: number | undefined;
-};
-
-export type DigestQuery = {
-  /** About four bytes each; what matters least is left out first. */
-  max_tokens?: number | undefined;
 };
 
 export type Distribution = {
@@ -735,6 +751,12 @@ export type Repo = {
   signals?: string[] | undefined;
 };
 
+export type ReportSecretUse = {
+  name: string;
+  backend: string;
+  session_id?: string | undefined;
+};
+
 export type Requirements = {
   runtime?: string | undefined;
   package_install?: boolean | undefined;
@@ -881,6 +903,7 @@ export type RunEvent =
       signal?: string | null | undefined;
       /** Why it ended, as in the run's record. */
       end_reason?: string | undefined;
+      secrets_used?: SecretUse[] | undefined;
     }
   | {
       type: "error";
@@ -935,8 +958,10 @@ export type RunRequest = {
   code: string;
   /** Seconds until the whole process tree is ended: 30 unless said, 3600 in the background. */
   timeout?: number | undefined;
-  /** Environment variables for this run alone. */
+  /** Environment variables for this run alone. A value that is wholly `secret://NAME` or `secret://BACKEND/NAME` is put in on the machine where the run starts; the gateway never has it. */
   envs?: Record<string, string> | undefined;
+  /** Names of secrets of the machine where the run starts: each is a variable of that name. Their values are taken out of the output. */
+  secrets?: string[] | undefined;
   /** Working folder, relative to the session's own. It may not leave it. */
   cwd?: string | undefined;
   /** `node` runs the text as an ES module with top-level await. */
@@ -989,6 +1014,7 @@ export type SandboxRunAnswer = {
   truncated: boolean;
   end_reason?: string | undefined;
   receipt?: KillReceipt | undefined;
+  secrets_used?: SecretUse[] | undefined;
   cwd?: string | undefined;
 };
 
@@ -997,8 +1023,10 @@ export type SandboxRunRequest = {
   code: string;
   /** Seconds until the whole process tree is ended: 30 unless said, 3600 in the background. */
   timeout?: number | undefined;
-  /** Environment variables for this run alone. */
+  /** Environment variables for this run alone. A value that is wholly `secret://NAME` or `secret://BACKEND/NAME` is put in on the machine where the run starts; the gateway never has it. */
   envs?: Record<string, string> | undefined;
+  /** Names of secrets of the machine where the run starts: each is a variable of that name. Their values are taken out of the output. */
+  secrets?: string[] | undefined;
   /** Working folder, relative to the session's own. It may not leave it. */
   cwd?: string | undefined;
   /** `node` runs the text as an ES module with top-level await. */
@@ -1041,26 +1069,9 @@ export type SearchHit = {
   snippet: SnippetPart[];
 };
 
-export type SearchQuery = {
-  /** Words that all have to be there, in any case; `"a phrase"`, `-without` and `begin*` too. */
-  q: string;
-  limit?: number | undefined;
-  session_id?: string | undefined;
-  role?: "user" | "assistant" | "tool" | "system" | undefined;
-  kind?: string | undefined;
-  /** The name of a tool, as the entry has it. */
-  tool?: string | undefined;
-  since?: string | undefined;
-  until?: string | undefined;
-  /** `NAME=VALUE`, may be repeated: in sessions that carry all of them. */
-  label?: string | string[] | undefined;
-  /** In sessions whose metadata has this working_dir. */
-  working_dir?: string | undefined;
-  /** In sessions whose metadata has this repository. */
-  repository?: string | undefined;
-  /** Only entries of this source and of more trusted ones. */
-  min_trust?: EntrySource | undefined;
-  cursor?: string | undefined;
+export type SecretUse = {
+  name: string;
+  backend: string;
 };
 
 export type SessionClosed = {
@@ -1410,6 +1421,8 @@ export type TranscriptEntry = {
   is_error?: boolean | undefined;
   run_id?: string | undefined;
   source?: string | undefined;
+  /** How many credentials were taken out of it: each stands as `[redacted:…]`. */
+  redacted?: number | undefined;
 };
 
 export type TranscriptPage = {

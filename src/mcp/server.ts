@@ -14,11 +14,12 @@ import { sessionCreate } from "./tools/session-create.js";
 import { sessionExport } from "./tools/session-export.js";
 import { sessionList } from "./tools/session-list.js";
 import { sessionPeek } from "./tools/session-peek.js";
+import { sessionSearch } from "./tools/session-search.js";
 
 /** An MCP server with cerver's tools, resources and prompt, as far as the caller's token reaches, for one connection. */
 export function createMcpServer(deps: McpDeps): McpServer {
   const server = new McpServer(SERVER_INFO, { capabilities: CAPABILITIES, instructions: INSTRUCTIONS });
-  const memory = [sessionList, sessionPeek, sessionExport];
+  const memory = [sessionList, sessionSearch, sessionPeek, sessionExport];
   const work = [sessionCreate, run, runWait, runCancel, sessionAppend, computes, secretFetch];
   for (const register of mayRun(deps) ? [...memory, ...work] : memory) register(server, deps);
   transcriptResource(server, deps);

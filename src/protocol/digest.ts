@@ -1,17 +1,15 @@
 import { z } from "zod";
 
 /** `GET /v2/sessions/:id/digest`. */
-export const DigestQuery = z
-  .object({
-    max_tokens: z.coerce
-      .number()
-      .int()
-      .min(200)
-      .max(20_000)
-      .default(1_000)
-      .describe("About four bytes each; what matters least is left out first."),
-  })
-  .meta({ id: "DigestQuery" });
+export const DigestQuery = z.object({
+  max_tokens: z.coerce
+    .number()
+    .int()
+    .min(200)
+    .max(20_000)
+    .default(1_000)
+    .describe("About four bytes each; what matters least is left out first."),
+});
 export type DigestQuery = z.infer<typeof DigestQuery>;
 
 /** A command that was run, by cerver (`run_id`) or, as the transcript tells it, by somebody else. */

@@ -46,7 +46,16 @@ export const RunRequest = z
       .max(86_400)
       .optional()
       .describe("Seconds until the whole process tree is ended: 30 unless said, 3600 in the background."),
-    envs: Environment.optional().describe("Environment variables for this run alone."),
+    envs: Environment.optional().describe(
+      "Environment variables for this run alone. A value that is wholly `secret://NAME` or `secret://BACKEND/NAME` is put in on the machine where the run starts; the gateway never has it.",
+    ),
+    secrets: z
+      .array(EnvironmentName)
+      .max(64)
+      .optional()
+      .describe(
+        "Names of secrets of the machine where the run starts: each is a variable of that name. Their values are taken out of the output.",
+      ),
     cwd: z
       .string()
       .min(1)
@@ -88,6 +97,12 @@ export function hasEnded(status: RunStatus): boolean {
 
 /** How the text of an output field is to be read; absent means UTF-8. */
 export const OutputEncoding = z.literal("base64");
+
+/** A secret that a run was given: its name and where it came from, never its value. */
+export const SecretUse = z.object({ name: z.string(), backend: z.string() }).meta({ id: "SecretUse" });
+export type SecretUse = z.infer<typeof SecretUse>;
+/** The secrets that a machine gave to a run, as it reports them. */
+export const SecretsUsed = z.array(SecretUse).max(256).optional();
 
 /** What a run printed, bounded by `MAX_INLINE_OUTPUT_BYTES` per stream. */
 export const RunOutput = z.object({
@@ -154,6 +169,7 @@ export const RunEvent = z
       exit_code: z.number().int().nullable(),
       signal: z.string().nullable().optional(),
       end_reason: z.string().optional().describe("Why it ended, as in the run's record."),
+      secrets_used: SecretsUsed,
     }),
     z.object({
       type: z.literal("error"),

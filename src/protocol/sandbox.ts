@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { KillReceipt, RunOutput, RunRequest, RunStatus } from "./runs.js";
+import { KillReceipt, RunOutput, RunRequest, RunStatus, SecretsUsed } from "./runs.js";
 import { Metadata } from "./sessions.js";
 
 /** The longest file that travels through the API, in bytes of its content. */
@@ -69,6 +69,7 @@ export const SandboxRunAnswer = z.looseObject({
   truncated: z.boolean(),
   end_reason: z.string().optional(),
   receipt: KillReceipt.optional(),
+  secrets_used: SecretsUsed,
   cwd: z.string().optional(),
 });
 export type SandboxRunAnswer = z.infer<typeof SandboxRunAnswer>;
@@ -91,6 +92,7 @@ export const KeptRun = z.looseObject({
   stderr_bytes: z.number().int(),
   end_reason: z.string().nullable(),
   receipt: KillReceipt.optional(),
+  secrets_used: SecretsUsed,
   /** The ends of the output of a run that has ended, as the transcript keeps them. */
   output: RunOutput.pick({
     stdout: true,

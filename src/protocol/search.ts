@@ -7,30 +7,28 @@ export const MAX_SEARCH_LENGTH = 512;
 const When = z.iso.datetime({ offset: true });
 
 /** `GET /v2/search`: what to look for, in which entries. */
-export const SearchQuery = z
-  .object({
-    q: z
-      .string()
-      .min(1)
-      .max(MAX_SEARCH_LENGTH)
-      .describe('Words that all have to be there, in any case; `"a phrase"`, `-without` and `begin*` too.'),
-    limit: z.coerce.number().int().min(1).max(50).default(10),
-    session_id: z.string().max(128).optional(),
-    role: Role.optional(),
-    kind: z.string().max(64).optional(),
-    tool: z.string().max(256).optional().describe("The name of a tool, as the entry has it."),
-    since: When.optional(),
-    until: When.optional(),
-    label: z
-      .union([z.string(), z.array(z.string())])
-      .optional()
-      .describe("`NAME=VALUE`, may be repeated: in sessions that carry all of them."),
-    working_dir: z.string().max(256).optional().describe("In sessions whose metadata has this working_dir."),
-    repository: z.string().max(256).optional().describe("In sessions whose metadata has this repository."),
-    min_trust: EntrySource.optional().describe("Only entries of this source and of more trusted ones."),
-    cursor: z.string().max(256).optional(),
-  })
-  .meta({ id: "SearchQuery" });
+export const SearchQuery = z.object({
+  q: z
+    .string()
+    .min(1)
+    .max(MAX_SEARCH_LENGTH)
+    .describe('Words that all have to be there, in any case; `"a phrase"`, `-without` and `begin*` too.'),
+  limit: z.coerce.number().int().min(1).max(50).default(10),
+  session_id: z.string().max(128).optional(),
+  role: Role.optional(),
+  kind: z.string().max(64).optional(),
+  tool: z.string().max(256).optional().describe("The name of a tool, as the entry has it."),
+  since: When.optional(),
+  until: When.optional(),
+  label: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .describe("`NAME=VALUE`, may be repeated: in sessions that carry all of them."),
+  working_dir: z.string().max(256).optional().describe("In sessions whose metadata has this working_dir."),
+  repository: z.string().max(256).optional().describe("In sessions whose metadata has this repository."),
+  min_trust: EntrySource.optional().describe("Only entries of this source and of more trusted ones."),
+  cursor: z.string().max(256).optional(),
+});
 export type SearchQuery = z.infer<typeof SearchQuery>;
 
 /** A piece of a snippet: with `match`, it is what was looked for. */

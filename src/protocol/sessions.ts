@@ -104,6 +104,7 @@ const createFields = {
   environment_slug: z.string().max(128).optional(),
   metadata: Metadata.optional(),
   labels: Labels.optional(),
+  parent_session_id: z.string().max(128).optional().describe("The session that started this one."),
   idle_timeout_minutes: z
     .number()
     .positive()

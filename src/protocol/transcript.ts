@@ -73,6 +73,11 @@ export const TranscriptEntry = z
     is_error: z.boolean().optional(),
     run_id: z.string().optional(),
     source: z.string().optional(),
+    redacted: z
+      .number()
+      .int()
+      .optional()
+      .describe("How many credentials were taken out of it: each stands as `[redacted:…]`."),
   })
   .meta({ id: "TranscriptEntry" });
 export type TranscriptEntry = z.infer<typeof TranscriptEntry>;

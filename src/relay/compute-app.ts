@@ -19,6 +19,7 @@ import {
   WriteFileRequest,
 } from "../protocol/sandbox.js";
 import { CarryId, IncomingQuery, ManifestQuery, ReadBlobs, TREE_PATH } from "../protocol/tree.js";
+import type { RedactMode } from "../redaction/redaction.js";
 import { INLINE_BODY_BYTES, type SmallAnswer, type SmallCall } from "../tunnel/wire.js";
 import { knownBody, withKnownBody } from "../util/known-body.js";
 import type { Logger } from "../util/logger.js";
@@ -37,6 +38,7 @@ import { collectAnswer, isLinkLost, keptRun } from "./run-answer.js";
 import type { RunEnds } from "./run-ends.js";
 import { runEventStream } from "./run-events.js";
 import { outputStream } from "./run-output.js";
+import type { ResolvedSecrets, RunSecrets } from "./run-secrets.js";
 
 /** The largest body this surface reads, in bytes: a file of the largest size in base64, and what surrounds it. */
 const MAX_BODY_BYTES = 96 * 1024 * 1024;
@@ -59,11 +61,24 @@ export interface ComputeAppDeps {
   ends: RunEnds;
   facts: HostFacts;
   label: string;
+  secrets: RunSecrets;
+  /** What is taken out of the output of runs. */
+  redact: RedactMode;
   logger: Logger;
 }
 
 /** The p69 provider surface as this host serves it (contract section 4.4). */
-export function createComputeApp({ sandboxes, trees, keeper, ends, facts, label, logger }: ComputeAppDeps) {
+export function createComputeApp({
+  sandboxes,
+  trees,
+  keeper,
+  ends,
+  facts,
+  label,
+  secrets,
+  redact,
+  logger,
+}: ComputeAppDeps) {
   const app = Object.assign(new Hono(), { serveSmall });
   const at = `${PROVIDER_PATH}/sandboxes`;
   const ports = new SandboxPorts();
@@ -110,14 +125,14 @@ export function createComputeApp({ sandboxes, trees, keeper, ends, facts, label,
   app.post(`${at}/:id/run`, async (c) => {
     const request = await body(c.req.raw, SandboxRunRequest);
     const sandbox = sandboxes.get(c.req.param("id"));
-    const order = await orderOf(sandbox, request);
+    const order = await orderOf(sandbox, request, c.req.raw.signal);
     return collected(startAndFollow(sandbox, order, inputOf(request)), c.req.raw.signal);
   });
 
   app.post(`${at}/:id/run/stream`, async (c) => {
     const request = await body(c.req.raw, SandboxRunRequest);
     const sandbox = sandboxes.get(c.req.param("id"));
-    const order = await orderOf(sandbox, request);
+    const order = await orderOf(sandbox, request, c.req.raw.signal);
     const stream = await runEventStream({
       offsets: { stdout: 0, stderr: 0 },
       start: () => ({ runtime: request.runtime, cwd: order.cwd }),
@@ -130,7 +145,7 @@ export function createComputeApp({ sandboxes, trees, keeper, ends, facts, label,
   app.post(`${at}/:id/runs`, async (c) => {
     const request = await body(c.req.raw, SandboxRunRequest);
     const sandbox = sandboxes.get(c.req.param("id"));
-    const order = await orderOf(sandbox, { ...request, background: true });
+    const order = await orderOf(sandbox, { ...request, background: true }, c.req.raw.signal);
     return answer(withoutBackground(await keeper.start(sandbox, order, inputOf(request))));
   });
 
@@ -138,7 +153,7 @@ export function createComputeApp({ sandboxes, trees, keeper, ends, facts, label,
     const { timeout, run_id: runId, ...install } = await body(c.req.raw, InstallRequest);
     const sandbox = sandboxes.get(c.req.param("id"));
     const order = {
-      ...(await orderOf(sandbox, { run_id: runId, timeout })),
+      ...(await orderOf(sandbox, { run_id: runId, timeout }, c.req.raw.signal)),
       command: installCommand(install),
     };
     return collected(startAndFollow(sandbox, order, undefined), c.req.raw.signal);
@@ -305,10 +320,38 @@ export function createComputeApp({ sandboxes, trees, keeper, ends, facts, label,
   async function runSmall(sandboxId: string, bytes: Uint8Array, signal: AbortSignal): Promise<SmallAnswer> {
     const request = parseBody(Buffer.from(bytes).toString("utf8"), SandboxRunRequest);
     const sandbox = sandboxes.get(sandboxId);
-    const order = orderOf(sandbox, request);
+    const order = orderOf(sandbox, request, signal);
     const ordered = order instanceof Promise ? await order : order;
     const value = await collectAnswer(startAndFollow(sandbox, ordered, inputOf(request)), signal);
     return { status: 200, headers: RUN_HEADERS, body: Buffer.from(JSON.stringify(value)) };
+  }
+
+  /** What the keeper is to start. A promise only where there is something to wait for. */
+  function orderOf(sandbox: Sandbox, request: OrderWish, signal: AbortSignal): RunOrder | Promise<RunOrder> {
+    const { envs = {}, secrets: names = [] } = request;
+    const resolved = secrets.resolve(sandbox.stored.env, envs, names, signal);
+    if (request.cwd === undefined && !resolved) return orderIn(sandbox.folder, sandbox, request);
+    return Promise.all([sandbox.workingFolder(request.cwd), resolved]).then(([folder, found]) =>
+      orderIn(folder, sandbox, request, found),
+    );
+  }
+
+  function orderIn(cwd: string, sandbox: Sandbox, request: OrderWish, resolved?: ResolvedSecrets): RunOrder {
+    const { run_id, code = "", runtime = "shell", envs = {}, background = false, stdin } = request;
+    return {
+      run_id: run_id ?? newId("run"),
+      sandbox_id: sandbox.id,
+      command: { kind: runtime, code },
+      cwd,
+      envs: { ...envs, ...resolved?.envs },
+      timeout_ms: timeoutOf(request) * 1000,
+      background,
+      has_stdin: stdin !== undefined,
+      stdin_open: request.stdin_open ?? false,
+      redact,
+      secrets: resolved?.secrets ?? [],
+      ...(resolved && { secrets_used: resolved.used }),
+    };
   }
 
   function portCall({ req }: Context): PortCall {
@@ -339,26 +382,6 @@ function carryOf(text: string): string {
 }
 
 type OrderWish = Partial<SandboxRunRequest> & { command?: Command };
-
-function orderOf(sandbox: Sandbox, request: OrderWish): RunOrder | Promise<RunOrder> {
-  if (request.cwd === undefined) return orderIn(sandbox.folder, sandbox, request);
-  return sandbox.workingFolder(request.cwd).then((folder) => orderIn(folder, sandbox, request));
-}
-
-function orderIn(cwd: string, sandbox: Sandbox, request: OrderWish): RunOrder {
-  const { run_id, code = "", runtime = "shell", envs = {}, background = false, stdin } = request;
-  return {
-    run_id: run_id ?? newId("run"),
-    sandbox_id: sandbox.id,
-    command: { kind: runtime, code },
-    cwd,
-    envs,
-    timeout_ms: timeoutOf(request) * 1000,
-    background,
-    has_stdin: stdin !== undefined,
-    stdin_open: request.stdin_open ?? false,
-  };
-}
 
 function inputOf({ stdin }: SandboxRunRequest): Uint8Array | undefined {
   return stdin === undefined ? undefined : Buffer.from(stdin);

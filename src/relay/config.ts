@@ -4,6 +4,7 @@ import { z } from "zod";
 import { parse } from "../protocol/parse.js";
 import { DEFAULT_GRACE_MS } from "../protocol/run-limits.js";
 import { DEFAULT_MAX_TREE_BYTES } from "../protocol/tree.js";
+import { REDACT_MODES } from "../redaction/redaction.js";
 import { graceFromEnv } from "../util/duration.js";
 import { LOG_LEVELS } from "../util/logger.js";
 import { cerverPaths, type Env } from "../util/paths.js";
@@ -75,6 +76,12 @@ export const RelayConfig = z.strictObject({
     .optional()
     .describe("What gateways have to show there (`P69_API_TOKEN`); one is made and kept otherwise."),
   logLevel: z.enum(LOG_LEVELS).default("warn").describe("How much is logged, as JSON lines on stderr."),
+  redact: z
+    .enum(REDACT_MODES)
+    .default("all")
+    .describe(
+      "What is taken out of the output of runs: secrets and the shapes of credentials, secrets only, or nothing.",
+    ),
   /** The host's environment, which runs inherit in part. */
   hostEnv: z.record(z.string(), z.string().optional()),
 });
@@ -94,6 +101,7 @@ export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {
     hostEnv: { ...env },
     ...graceFromEnv(env),
     ...(given.listen && env.P69_API_TOKEN && { listenToken: env.P69_API_TOKEN }),
+    ...(env.CERVER_REDACT && { redact: env.CERVER_REDACT }),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   });

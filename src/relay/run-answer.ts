@@ -35,6 +35,7 @@ export async function collectAnswer(
     truncated: out.truncated || err.truncated,
     ...(state.end_reason && { end_reason: state.end_reason }),
     ...(state.receipt && { receipt: state.receipt }),
+    ...(state.secrets_used && { secrets_used: state.secrets_used }),
   };
 }
 

@@ -95,5 +95,6 @@ function endEvent(state: RunState): RunEvent {
     duration_ms: state.duration_ms ?? 0,
     stdout_bytes: state.stdout_bytes,
     stderr_bytes: state.stderr_bytes,
+    ...(state.secrets_used && { secrets_used: state.secrets_used }),
   };
 }

@@ -22,6 +22,7 @@ import { Trees } from "./host/trees.js";
 import { Identity } from "./identity.js";
 import { KeeperClient } from "./keeper-client.js";
 import { RunEnds } from "./run-ends.js";
+import { RunSecrets } from "./run-secrets.js";
 
 export interface RelayDeps {
   credentials: CredentialStore;
@@ -213,7 +214,18 @@ async function openHost(config: RelayConfig, { hasDisplay }: Pick<RelayDeps, "ha
   });
   await keeper.adopt();
   const trees = await Trees.open({ sandboxes, stateDir, maxBytes: config.maxTreeBytes, logger });
-  const app = createComputeApp({ sandboxes, trees, keeper, ends, facts, label: config.name, logger });
+  const secrets = new RunSecrets(config.hostEnv, logger);
+  const app = createComputeApp({
+    sandboxes,
+    trees,
+    keeper,
+    ends,
+    facts,
+    label: config.name,
+    secrets,
+    redact: config.redact,
+    logger,
+  });
   return { facts, sandboxes, trees, keeper, app };
 }
 

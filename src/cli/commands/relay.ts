@@ -10,12 +10,14 @@ import {
   GATEWAY_OPTION,
 } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
+import { gatewayFor } from "./sync.js";
 
 interface RelayOptions extends ComputeOptions {
   gateway?: string;
   listen?: string | true;
   listenName?: string[];
   printToken?: boolean;
+  sync?: boolean;
 }
 
 export const relayCommand = (context: CliContext) =>
@@ -34,6 +36,7 @@ export const relayCommand = (context: CliContext) =>
       "with --listen: a name it may be called under; may be given again",
       collect,
     )
+    .option("--sync", "also keep the transcripts of this machine's agents, as `cerver sync` does")
     .option("--print-token", "with --listen: print the token that gateways need")
     .addHelpText(
       "after",
@@ -80,9 +83,30 @@ export const relayCommand = (context: CliContext) =>
         throw error;
       });
       out.say(`Compute: ${relay.computeId}`);
+      if (options.sync) void sync(context, options.gateway, abort.signal);
       await relay.done;
       context.process.exit(0);
     });
+
+/** Follows this machine's transcripts beside the relay. A relay without them is still one. */
+async function sync(context: CliContext, flag: string | undefined, signal: AbortSignal): Promise<void> {
+  const { out, env } = context;
+  try {
+    const { syncConfig } = await import("../../sync/config.js");
+    const { followSync } = await import("../../sync/start.js");
+    await followSync(syncConfig(env), {
+      ...(await gatewayFor(context, flag)),
+      signal,
+      onPass: ({ entries, sessions }) => {
+        if (entries > 0) out.say(`Sync: sent ${entries} entries of ${sessions} sessions.`);
+      },
+      onWaiting: (why) => out.say(`Sync: ${why}`),
+    });
+  } catch (error) {
+    const { message, hint } = error as CerverError;
+    out.say(`Sync has ended: ${message}${hint ? ` ${hint}` : ""}`);
+  }
+}
 
 /** `cerver relay --listen`: gateways come here. */
 async function listen(context: CliContext, options: RelayOptions, address: string | true): Promise<void> {
@@ -91,6 +115,15 @@ async function listen(context: CliContext, options: RelayOptions, address: strin
     throw new CerverError("invalid_request", "With --listen this machine connects to no gateway.", {
       hint: "Leave out --gateway, or leave out --listen.",
     });
+  }
+  if (options.sync) {
+    throw new CerverError(
+      "invalid_request",
+      "With --listen this machine has no gateway to send transcripts to.",
+      {
+        hint: "Leave out --sync, and run `cerver sync --gateway URL` beside it.",
+      },
+    );
   }
   const { relayConfig } = await import("../../relay/config.js");
   const { startListening } = await import("../../relay/start.js");

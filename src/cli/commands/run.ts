@@ -15,6 +15,7 @@ interface RunOptions {
   timeout?: number;
   cwd?: string;
   env?: Record<string, string>;
+  secret?: string[];
   stdin?: boolean;
   detach?: boolean;
   json?: boolean;
@@ -40,13 +41,18 @@ export const runCommand = (context: CliContext) =>
     )
     .option("--cwd <folder>", "working folder inside the session's")
     .option("-e, --env <name=value>", "set a variable for this run; may be given again", collectVariables)
+    .option(
+      "--secret <name>",
+      "give the run a secret of the machine it runs on, as a variable of that name; may be given again",
+      (name: string, before: string[] = []) => [...before, name],
+    )
     .option("-i, --stdin", "send this command's stdin along")
     .option("-d, --detach", "start a run in the background, print its id, and leave it to itself")
     .option("--json", "print the answer as JSON when the run is over; with --detach, its record at once")
     .option(...GATEWAY_OPTION)
     .addHelpText(
       "after",
-      "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ cerver run --detach --timeout 8h './train.sh'\n  $ echo 'console.log(6 * 7)' | cerver run --node -",
+      "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ cerver run --detach --timeout 8h './train.sh'\n  $ cerver run --secret STRIPE_KEY 'node charge.mjs'\n  $ echo 'console.log(6 * 7)' | cerver run --node -",
     )
     .action((code: string, options: RunOptions) => runCode(context, code, options));
 
@@ -72,6 +78,7 @@ async function runCode(context: CliContext, code: string, options: RunOptions): 
     ...(options.timeout !== undefined && { timeout: options.timeout }),
     ...(options.cwd !== undefined && { cwd: options.cwd }),
     ...(options.env && { envs: options.env }),
+    ...(options.secret && { secrets: options.secret }),
     ...(options.stdin && { stdin: await readAll(process.stdin) }),
   };
   if (options.detach) return detach(context, client, sessionId, request, options);

@@ -24,6 +24,7 @@ import { accountLimitRoutes } from "./routes/account-limits.js";
 import { accountProviderRoutes } from "./routes/account-providers.js";
 import { accountRunRoutes } from "./routes/account-runs.js";
 import { apiDescriptionRoutes } from "./routes/api-description.js";
+import { auditRoutes } from "./routes/audit.js";
 import { computeRoutes } from "./routes/computes.js";
 import { deviceLoginRoutes } from "./routes/device-login.js";
 import { eventRoutes } from "./routes/events.js";
@@ -84,6 +85,7 @@ export function createGatewayApp(deps: GatewayAppDeps) {
     app.route(`${base}/sessions`, portRoutes(deps));
     app.route(`${base}/search`, searchRoutes(deps));
     app.route(`${base}/runs`, accountRunRoutes(deps));
+    app.route(`${base}/audit`, auditRoutes(deps));
     app.route(`${base}/computes`, computeRoutes(deps));
     app.route(`${base}/providers`, providerRoutes(deps));
     app.route(`${base}/account/providers`, accountProviderRoutes(deps));

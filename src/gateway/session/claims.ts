@@ -46,7 +46,7 @@ const SHOWS: Record<ClaimKind, RegExp> = {
   types:
     /\b(?:tsc|mypy|pyright|pyre|flow check|cargo check|go vet|vue-tsc|\S*type-?check\S*|(?:npm|pnpm|yarn|bun|make|just) (?:run )?(?:-s )?check)\b/i,
   deploy:
-    /\b(?:\S*deploy\S*|npm publish|cargo publish|twine upload|docker push|kubectl (?:apply|rollout)|helm (?:install|upgrade)|terraform apply|vercel|fly|wrangler|netlify|git push|gh release|systemctl (?:restart|reload))\b/i,
+    /\b(?:\S*deploy\S*|npm publish|cargo publish|twine upload|docker push|kubectl (?:apply|rollout)|helm (?:install|upgrade)|terraform apply|\S+ --prod|fly|wrangler|netlify|git push|gh release|systemctl (?:restart|reload))\b/i,
 };
 
 /** The claims in what a model said; code, quotations and tables aside. One of each kind. */

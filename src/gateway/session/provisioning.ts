@@ -1,6 +1,7 @@
 import { CerverError } from "../../protocol/errors.js";
 import { isProviderHandle, type ProviderList, type ProviderName } from "../../protocol/providers.js";
 import type { Attempt, Routing, RoutingDecision } from "../../protocol/routing.js";
+import { sessionVariables } from "../../protocol/session-variables.js";
 import type { CreateSessionRequest, Metadata } from "../../protocol/sessions.js";
 import type { Logger } from "../../util/logger.js";
 import type { CloudProviders } from "../compute/cloud-providers.js";
@@ -20,6 +21,7 @@ import { unrehearsed } from "./routing/rehearsed.js";
 import { type Candidate, type RouterInput, type RouterResult, route } from "./routing/router.js";
 import type { AccountMemory, RoutingMemory } from "./routing/routing-memory.js";
 import { DEFAULT_MINUTES } from "./routing/wishes.js";
+import { refuseSecretsAt } from "./secret-references.js";
 
 /** How long a create may take in all, and one attempt of it while others are left. */
 const PROVISION_TIMEOUT_MS = 90_000;
@@ -146,6 +148,7 @@ export class Provisioning {
     const { costs, orphans } = this.#deps;
     const adapter = this.#deps.providers.get(candidate.provider as ProviderName);
     if (!adapter) throw new Error(`the router chose ${candidate.provider}, which has no adapter`);
+    refuseSecretsAt(candidate.provider, { envs: sessionVariables(metadata) });
     const computeId = candidate.compute_id ?? candidate.key;
     const reservedUsd = candidate.estimates.cost?.usd ?? 0;
     const useId = await costs.admit({

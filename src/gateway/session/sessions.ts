@@ -50,6 +50,7 @@ import { RoutingMemory } from "./routing/routing-memory.js";
 import { RunRecords } from "./runs/run-records.js";
 import { Runs } from "./runs/runs.js";
 import { search } from "./search.js";
+import { SecretUses } from "./secret-uses.js";
 import { encodeCursor } from "./session-cursor.js";
 import { pageOfSessions } from "./session-list.js";
 import { type Session, toCreated, toRecord, toSummary } from "./session-record.js";
@@ -87,6 +88,7 @@ export interface SessionsDeps {
 export class Sessions {
   readonly news = new News();
   readonly transcripts: Transcripts;
+  readonly secretUses: SecretUses;
   readonly records: RunRecords;
   readonly runs: Runs;
   readonly keys: IdempotencyKeys;
@@ -107,7 +109,8 @@ export class Sessions {
     const deps = { now: Date.now, news: this.news, ...given };
     this.#deps = deps;
     this.transcripts = new Transcripts(deps);
-    this.records = new RunRecords({ ...deps, transcripts: this.transcripts });
+    this.secretUses = new SecretUses(deps.db);
+    this.records = new RunRecords({ ...deps, transcripts: this.transcripts, secretUses: this.secretUses });
     this.activity = new Activity(deps);
     this.runs = new Runs({
       ...deps,

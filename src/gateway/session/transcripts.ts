@@ -7,6 +7,7 @@ import {
   sourcesFrom,
   type TranscriptEntry,
 } from "../../protocol/transcript.js";
+import { redactedJson, redactText } from "../../redaction/redaction.js";
 import { indexEntries, newSearchIds } from "../store/entry-words.js";
 import type { Database, TranscriptEntryRow } from "../store/schema.js";
 import type { News } from "./news.js";
@@ -112,7 +113,7 @@ export class Transcripts {
       now,
     );
     const rows = plain.map((row, index) => ({ ...row, search_id: ids[index]! }));
-    // PostgreSQL takes 65,535 parameters a statement and SQLite 32,766; a row has 14.
+    // PostgreSQL takes 65,535 parameters a statement and SQLite 32,766; a row has 15.
     for (let start = 0; start < rows.length; start += 2_000) {
       await tx
         .insertInto("transcript_entries")
@@ -194,20 +195,24 @@ function withoutRepeats(entries: readonly NewTranscriptEntry[], known: Set<strin
 }
 
 function toRow(sessionId: string, seq: number, entry: NewTranscriptEntry, now: number) {
+  const content = redactText(entry.content);
+  const input = entry.tool_input === undefined ? undefined : redactedJson(entry.tool_input);
+  const redacted = content.redacted + (input?.redacted ?? 0);
   return {
     session_id: sessionId,
     seq,
     role: entry.role,
     kind: entry.kind,
     // PostgreSQL's text has no NUL: it is kept as the picture of one, everywhere alike.
-    content: entry.content.replaceAll("\0", "\u2400"),
+    content: content.text.replaceAll("\0", "\u2400"),
     at: entry.at === undefined ? now : Date.parse(entry.at),
     tool_id: entry.tool_id ?? null,
     tool_name: entry.tool_name ?? null,
-    tool_input_json: entry.tool_input === undefined ? null : JSON.stringify(entry.tool_input),
+    tool_input_json: input?.text ?? null,
     is_error: entry.is_error === undefined ? null : Number(entry.is_error),
     run_id: entry.run_id ?? null,
     idempotency_key: entry.idempotency_key ?? null,
+    redacted: redacted > 0 ? redacted : null,
     source: entry.source ?? defaultSource(entry),
   };
 }
@@ -224,6 +229,7 @@ export function toEntry(row: TranscriptEntryRow): TranscriptEntry {
     ...(row.tool_input_json !== null && { tool_input: JSON.parse(row.tool_input_json) as unknown }),
     ...(row.is_error !== null && { is_error: row.is_error === 1 }),
     ...(row.run_id !== null && { run_id: row.run_id }),
+    ...(row.redacted !== null && { redacted: row.redacted }),
     source: row.source,
   };
 }

@@ -27,10 +27,25 @@ export interface Tables {
   orphans: OrphanRow;
   routing_memory: RoutingMemoryRow;
   stress_tests: StressTestRow;
+  secret_uses: SecretUseRow;
 }
 
 /** What every query is asked of. */
 export type Database = Kysely<Tables>;
+
+/** One use of a secret. */
+export interface SecretUseRow {
+  id: string;
+  account_id: string;
+  name: string;
+  backend: string;
+  /** `run` or `secret_fetch`. */
+  used_by: string;
+  token_id: string | null;
+  session_id: string | null;
+  run_id: string | null;
+  at: number;
+}
 
 export interface AccountRow {
   id: string;
@@ -165,6 +180,8 @@ export interface TranscriptEntryRow {
   is_error: number | null;
   run_id: string | null;
   idempotency_key: string | null;
+  /** How many credentials were taken out of it. */
+  redacted: number | null;
   /** Whose words they are: an `EntrySource`. */
   source: string;
   /** Its row in `entry_words`; sorts by time. */

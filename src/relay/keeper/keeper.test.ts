@@ -33,6 +33,8 @@ function order(runId: string): RunOrder {
     background: true,
     has_stdin: false,
     stdin_open: false,
+    redact: "all",
+    secrets: [],
   };
 }
 

@@ -1,8 +1,12 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CerverError } from "../../protocol/errors.js";
+import type { KillReceipt } from "../../protocol/runs.js";
+import { isSecretReference } from "../../protocol/secret-reference.js";
+import { Redaction, type RedactMode } from "../../redaction/redaction.js";
+import type { NamedSecret } from "../../redaction/secret-patterns.js";
 import type { Cgroups } from "../host/cgroup.js";
-import { runEnvironment } from "../host/environment.js";
+import { namesSecret, runEnvironment } from "../host/environment.js";
 import type { Launcher } from "../host/launcher.js";
 import { endEscaped, endTree } from "../host/process-tree.js";
 import {
@@ -41,6 +45,8 @@ const INLINE_BYTES = 32 * 1024;
 const MAX_STDIN_PENDING = 8 * 1024 * 1024;
 /** How long after a run what left its group and its session is looked for, where no control group holds it. */
 const ESCAPE_LOOK_MS = 250;
+/** A shorter value of a variable that is named like a secret may be an ordinary word. */
+const SHORTEST_NAMED = 6;
 /** With this many runs under way the keeper has no time for what can wait. */
 const BUSY_RUNS = 8;
 
@@ -71,6 +77,10 @@ interface KnownSandbox {
   env: Record<string, string>;
   shells: WaitingShells;
   nodes: WaitingNodes;
+  /** Variables of every run in it that are named like secrets. */
+  named: NamedSecret[];
+  /** What is taken out of the output of a run that brings no secrets of its own, by mode. */
+  redactions: Map<RedactMode, Redaction>;
   /** Why it has ended. */
   ended?: "session_closed" | "relay_stopped";
 }
@@ -173,7 +183,7 @@ export class Keeper {
         launcher: this.#options.launcher,
       };
       const made = { shells: new WaitingShells(options), nodes: new WaitingNodes(options) };
-      known = { id, folder, env, ...made };
+      known = { id, folder, env, named: namedSecrets(env), redactions: new Map(), ...made };
       this.#sandboxes.set(id, known);
     }
     if (warm) known.shells.refill();
@@ -214,7 +224,9 @@ export class Keeper {
       stdout_bytes: 0,
       stderr_bytes: 0,
       end_reason: null,
+      ...(order.secrets_used && { secrets_used: order.secrets_used }),
     };
+    const redaction = redactionOf(order, sandbox);
     this.#begin(state);
     try {
       const spec: RunSpec = {
@@ -229,13 +241,14 @@ export class Keeper {
         scratchDir: this.#scratchDir,
       };
       const run =
-        this.#wake(sandbox, spec, order.envs) ??
+        // A value that was resolved goes by the environment alone: what wakes a shell may be a script in a file.
+        (order.secrets.length > 0 ? undefined : this.#wake(sandbox, spec, order.envs)) ??
         (await startRun(
           { ...spec, env: this.#environment(sandbox, spec, order.envs) },
           { cgroups: this.#cgroupsFor(order), launcher: this.#options.launcher },
         ));
       state.pid = run.pid;
-      this.#hold(state, run, sandbox, order.command.kind);
+      this.#hold(state, run, sandbox, order.command.kind, redaction);
       // Ended while the process was starting: it must not outlive its sandbox.
       if (sandbox.ended) this.#live.get(order.run_id)?.cancel(sandbox.ended);
       return state;
@@ -299,10 +312,17 @@ export class Keeper {
     });
   }
 
-  #hold(state: RunState, run: Run, sandbox: KnownSandbox, kind: RunOrder["command"]["kind"]): void {
+  #hold(
+    state: RunState,
+    run: Run,
+    sandbox: KnownSandbox,
+    kind: RunOrder["command"]["kind"],
+    redaction: Redaction,
+  ): void {
     const live = new LiveRun({
       state,
       run,
+      redaction,
       folder: join(this.#runsDir, state.run_id),
       graceMs: this.limits.graceMs,
       onEnd: (ended, end) => this.#end(ended, end),
@@ -326,7 +346,7 @@ export class Keeper {
       signal: end.signal,
       duration_ms: Math.round(end.durationMs * 1000) / 1000,
       end_reason: end.reason,
-      ...(end.receipt && { receipt: end.receipt }),
+      ...(end.receipt && { receipt: withoutSecrets(end.receipt, live.redaction) }),
     });
     this.#live.delete(state.run_id);
     const ended: EndedRun = {
@@ -588,6 +608,35 @@ export class Keeper {
       if (ended) ended.place = place;
     });
   }
+}
+
+/** Variables whose names say that their values must not be seen. */
+function namedSecrets(env: Record<string, string>): NamedSecret[] {
+  const named: NamedSecret[] = [];
+  for (const name in env) {
+    const value = env[name]!;
+    if (value.length >= SHORTEST_NAMED && namesSecret(name) && !isSecretReference(value))
+      named.push({ name, value });
+  }
+  return named;
+}
+
+/** What is taken out of a run's output: what was resolved for it, and what its variables say they hold. */
+function redactionOf({ redact, secrets, envs }: RunOrder, { named, redactions }: KnownSandbox): Redaction {
+  const own = redact === "off" ? [] : [...secrets, ...namedSecrets(envs)];
+  if (own.length > 0) return new Redaction(redact, [...own, ...named]);
+  const known = redactions.get(redact) ?? new Redaction(redact, named);
+  redactions.set(redact, known);
+  return known;
+}
+
+/** A receipt names processes by their command lines, which hold whatever a run gave them. */
+function withoutSecrets(receipt: KillReceipt, redaction: Redaction): KillReceipt {
+  const clean = <P extends { command: string }>(one: P) => ({
+    ...one,
+    command: redaction.text(one.command).text,
+  });
+  return { ...receipt, found: receipt.found.map(clean), alive: receipt.alive.map(clean) };
 }
 
 function keptBytes({ size, first }: OutputJournal): number {

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import type { Redaction } from "../../redaction/redaction.js";
 import type { Run, RunEnd } from "../host/run.js";
 import { type Follower, followedTo } from "./follower.js";
 import { type RunState, STREAMS, type StreamName } from "./messages.js";
@@ -6,6 +7,8 @@ import { OutputJournal } from "./output-journal.js";
 
 /** A foreground run that nobody follows is held up when this much output waits for somebody to come back. */
 const UNFOLLOWED_BYTES = 48 * 1024 * 1024;
+/** What looks like the beginning of a secret, and is too short to be one, is seen after this long. */
+const HOLD_MS = 20;
 /** A foreground run goes at the pace of its reader: this far ahead at most. */
 const AHEAD_BYTES = 512 * 1024;
 
@@ -13,6 +16,8 @@ export interface LiveRunOptions {
   state: RunState;
   run: Run;
   folder: string;
+  /** What is taken out of its output. */
+  redaction: Redaction;
   /** How long a foreground run goes on when nobody follows it. */
   graceMs: number;
   onEnd(run: LiveRun, end: RunEnd): void;
@@ -24,6 +29,7 @@ export interface LiveRunOptions {
 export class LiveRun {
   readonly state: RunState;
   readonly run: Run;
+  readonly redaction: Redaction;
   readonly journals: Record<StreamName, OutputJournal>;
   readonly followers = new Set<Follower>();
   stdinBytes = 0;
@@ -36,6 +42,7 @@ export class LiveRun {
     const { state, run, folder } = options;
     this.state = state;
     this.run = run;
+    this.redaction = options.redaction;
     this.#options = options;
     this.journals = {
       stdout: new OutputJournal(folder, "stdout"),
@@ -57,13 +64,27 @@ export class LiveRun {
       this.pace();
     };
     journal.onRefused = () => this.#options.onRefused();
-    pipe.on("data", (chunk: Buffer) => {
-      journal.append(chunk);
+    const redactor = this.#options.redaction.stream();
+    let held: NodeJS.Timeout | undefined;
+    const keep = (clean: Buffer) => {
+      if (clean.length === 0) return;
+      journal.append(clean);
       this.state[bytes] = journal.size;
       for (const follower of this.followers) follower.pump();
+    };
+    pipe.on("data", (chunk: Buffer) => {
+      keep(redactor.push(chunk));
+      clearTimeout(held);
+      if (redactor.isHolding) held = setTimeout(() => keep(redactor.flush()), HOLD_MS);
       if (this.#mustWait(name)) pipe.pause();
     });
-    return new Promise((resolve) => pipe.once("close", resolve));
+    return new Promise((resolve) =>
+      pipe.once("close", () => {
+        clearTimeout(held);
+        keep(redactor.end());
+        resolve();
+      }),
+    );
   }
 
   /** Tells the followers that there may be more for them. */

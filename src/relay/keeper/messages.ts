@@ -1,8 +1,10 @@
-import type { KillReceipt, RunStatus } from "../../protocol/runs.js";
+import type { KillReceipt, RunStatus, SecretUse } from "../../protocol/runs.js";
+import type { RedactMode } from "../../redaction/redaction.js";
+import type { NamedSecret } from "../../redaction/secret-patterns.js";
 import type { Command } from "../host/command.js";
 
 /** Both ends say it first. A relay speaks with a keeper of the same number only. */
-export const KEEPER_PROTOCOL = 1;
+export const KEEPER_PROTOCOL = 2;
 
 export const STREAMS = ["stdout", "stderr"] as const;
 export type StreamName = (typeof STREAMS)[number];
@@ -20,6 +22,11 @@ export interface RunOrder {
   background: boolean;
   has_stdin: boolean;
   stdin_open: boolean;
+  /** What is taken out of the output before it is kept. */
+  redact: RedactMode;
+  /** Values that were resolved for it: they are in `envs` too, and in no file. */
+  secrets: NamedSecret[];
+  secrets_used?: SecretUse[] | undefined;
 }
 
 /** What is known of a run. Times are milliseconds since 1970. */
@@ -38,6 +45,7 @@ export interface RunState {
   stderr_bytes: number;
   end_reason: string | null;
   receipt?: KillReceipt | undefined;
+  secrets_used?: SecretUse[] | undefined;
 }
 
 /** What a follower wants of a run's output: from where, and whether it stays until the end. */

@@ -1,4 +1,5 @@
 import * as account from "../../../protocol/account.js";
+import * as audit from "../../../protocol/audit.js";
 import * as computes from "../../../protocol/computes.js";
 import * as costs from "../../../protocol/costs.js";
 import * as login from "../../../protocol/device-login.js";
@@ -17,6 +18,7 @@ export const NAMES = {
   CreatedKey: account.CreatedKey,
   KeyList: account.KeyList,
   WhoAmI: account.WhoAmI,
+  AuditList: audit.AuditList,
   RegisteredCompute: computes.RegisteredCompute,
   HeartbeatRequest: computes.HeartbeatRequest,
   ComputeList: computes.ComputeList,

@@ -1,4 +1,5 @@
 import type { Theme } from "./operation.js";
+import { audit } from "./operations/audit.js";
 import { auth } from "./operations/auth.js";
 import { computes } from "./operations/computes.js";
 import { memory } from "./operations/memory.js";
@@ -23,6 +24,7 @@ export const THEMES: readonly Theme[] = [
   computes,
   providers,
   sandbox,
+  audit,
   auth,
   meta,
 ];

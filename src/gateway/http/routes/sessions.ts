@@ -39,7 +39,11 @@ export function sessionRoutes({ sessions }: { sessions: Sessions }) {
       const { accountId } = c.var.principal;
       const request = c.req.valid("json");
       const key = idempotencyKey(c);
-      const create = () => sessions.create(accountId, request, c.req.raw.signal);
+      const create = async () => {
+        const { parent_session_id: parentId } = request;
+        const parent = parentId === undefined ? null : await sessions.get(accountId, parentId);
+        return sessions.create(accountId, request, c.req.raw.signal, parent?.id);
+      };
       if (key === undefined) return c.json(await create(), 201);
       const created = await sessions.keys.once<CreatedSession>(
         { accountId, key, parts: ["create", request], runId: null },

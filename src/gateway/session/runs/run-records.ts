@@ -5,12 +5,14 @@ import {
   type RunList,
   RunRequest,
   type RunStatus,
+  type SecretUse,
   timeoutOf,
 } from "../../../protocol/runs.js";
 import type { NewTranscriptEntry } from "../../../protocol/transcript.js";
 import type { Logger } from "../../../util/logger.js";
 import type { Database } from "../../store/schema.js";
 import type { News } from "../news.js";
+import type { SecretUses } from "../secret-uses.js";
 import { decodeCursor, encodeCursor } from "../session-cursor.js";
 import type { Session } from "../session-record.js";
 import type { Transcripts } from "../transcripts.js";
@@ -38,6 +40,7 @@ export interface RunRecordsDeps {
   db: Database;
   news: News;
   transcripts: Transcripts;
+  secretUses: SecretUses;
   logger: Logger;
 }
 
@@ -46,14 +49,16 @@ export class RunRecords {
   readonly #db: Database;
   readonly #news: News;
   readonly #transcripts: Transcripts;
+  readonly #secretUses: SecretUses;
   readonly #logger: Logger;
   /** Sessions with runs whose beginning or end is not on the record yet. */
   readonly #pending = new Map<string, Promise<void>>();
 
-  constructor({ db, news, transcripts, logger }: RunRecordsDeps) {
+  constructor({ db, news, transcripts, secretUses, logger }: RunRecordsDeps) {
     this.#db = db;
     this.#news = news;
     this.#transcripts = transcripts;
+    this.#secretUses = secretUses;
     this.#logger = logger;
   }
 
@@ -342,6 +347,7 @@ export class RunRecords {
           .returning("on_transcript")
           .executeTakeFirst();
         if (!ended) return undefined;
+        await this.#secretUses.ofRun(usedIn(run), outcome.secretsUsed, tx);
         await tx
           .updateTable("sessions")
           .set({
@@ -371,6 +377,11 @@ export class RunRecords {
       // The run has happened: its answer is worth more than its record.
       this.#logger.error({ err: error, run_id: run.id }, "the end of a run could not be recorded");
     }
+  }
+
+  /** Puts on the record what a run was given that goes on by itself. */
+  async noteSecrets(run: RecordedRun, used: readonly SecretUse[] | undefined): Promise<void> {
+    await this.#secretUses.ofRun(usedIn(run), used);
   }
 
   /** Says on the transcript that nobody knows for now how a run ended: its caller has been told so. */
@@ -403,6 +414,10 @@ export class RunRecords {
       this.#logger.error({ err: error, run_id: id }, "a lost run could not be recorded");
     }
   }
+}
+
+function usedIn({ id, session, startedAt }: RecordedRun) {
+  return { runId: id, sessionId: session.id, accountId: session.account_id, at: startedAt };
 }
 
 /** A row as the run it is of. */

@@ -1,4 +1,10 @@
-import { type KillReceipt, type RunRequest, type RunStatus, timeoutOf } from "../../../protocol/runs.js";
+import {
+  type KillReceipt,
+  type RunRequest,
+  type RunStatus,
+  type SecretUse,
+  timeoutOf,
+} from "../../../protocol/runs.js";
 import type { NewTranscriptEntry } from "../../../protocol/transcript.js";
 
 /** How much of a run's code, and of each of its output streams, goes on the transcript, in characters. */
@@ -11,6 +17,8 @@ export interface RunOutcome {
   signal?: string | null | undefined;
   endReason?: string | undefined;
   receipt?: KillReceipt | undefined;
+  /** What the machine gave to it, by name. */
+  secretsUsed?: readonly SecretUse[] | undefined;
   durationMs: number;
   stdout: TranscriptOutput;
   stderr: TranscriptOutput;
@@ -28,7 +36,7 @@ export interface TranscriptOutput {
 
 /** The tool call that a run begins with. Values of environment variables stay out of it. */
 export function runCall(runId: string, request: RunRequest, at: number): NewTranscriptEntry {
-  const { code, runtime, cwd, envs, stdin, background } = request;
+  const { code, runtime, cwd, envs, secrets, stdin, background } = request;
   return {
     role: "assistant",
     kind: "tool_use",
@@ -42,6 +50,7 @@ export function runCall(runId: string, request: RunRequest, at: number): NewTran
       ...(background && { background }),
       ...(cwd !== undefined && { cwd }),
       ...(envs !== undefined && { env_names: Object.keys(envs) }),
+      ...(secrets !== undefined && { secrets }),
       ...(stdin !== undefined && { stdin_length: stdin.length }),
     },
     run_id: runId,

@@ -24,6 +24,7 @@ import {
   registeredName,
 } from "../../compute/contract.js";
 import type { ProviderRegistry } from "../../compute/registry.js";
+import { refuseSecretsAt } from "../secret-references.js";
 import type { Session } from "../session-record.js";
 import { type PlacedSandbox, placed } from "../session-sandbox.js";
 import { type LiveRun, LiveRuns } from "./live-runs.js";
@@ -138,7 +139,7 @@ export class Runs {
 
   /** Puts a run on the record before anything of it is sent. What could never run is refused, and leaves nothing there. */
   async announce(session: Session, request: RunRequest, streamed: boolean, id: string): Promise<void> {
-    this.#target(session);
+    refuseSecretsAt(this.#target(session).record.provider, request);
     if (request.background && !this.#settlement.durable(session)) throw notDurable();
     const run = { id, session, request, streamed, startedAt: Date.now() };
     this.#settlement.announced(id);
@@ -157,6 +158,7 @@ export class Runs {
   /** Runs to the end. A non-zero exit, a timeout and cut output are answers, not failures. */
   async run(session: Session, request: RunRequest, signal: AbortSignal, runId?: string): Promise<RunAnswer> {
     const target = this.#target(session);
+    refuseSecretsAt(target.record.provider, request);
     const run = this.#begin(session, request, false, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     try {
@@ -236,6 +238,7 @@ export class Runs {
     runId?: string,
   ): Promise<OpenedStream> {
     const target = this.#target(session);
+    refuseSecretsAt(target.record.provider, request);
     const run = this.#begin(session, request, true, signal, runId);
     if (runId === undefined) this.#deps.records.beginLater(run);
     const first = () =>
@@ -426,6 +429,7 @@ export class Runs {
   async start(session: Session, given: RunRequest, signal: AbortSignal, runId?: string): Promise<RunRecord> {
     const request = { ...given, background: true };
     const target = this.#target(session);
+    refuseSecretsAt(target.record.provider, request);
     const durable = this.#settlement.durable(session);
     if (!durable) throw notDurable();
     const { records } = this.#deps;
@@ -444,6 +448,7 @@ export class Runs {
         signal: AbortSignal.any([signal, AbortSignal.timeout(LOOKUP_TIMEOUT_MS)]),
       });
       await records.found(run.id);
+      await records.noteSecrets(run, kept.secrets_used);
       await records.noteCall(run);
       this.#live.began(session.id, run.id);
       if (kept.ended_at !== null) await this.#settlement.settle([run.id], target.record.computeId, durable);

@@ -6,6 +6,7 @@ import { durableRuns } from "./0004-durable-runs.js";
 import { cloudProviders } from "./0005-cloud-providers.js";
 import { sessionLife } from "./0006-session-life.js";
 import { memory } from "./0008-memory.js";
+import { secretUses } from "./0009-secret-uses.js";
 
 /** Every change of the tables, in order. Append only: databases of users have run the ones that are here. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -16,4 +17,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   "0005-cloud-providers": cloudProviders,
   "0006-session-life": sessionLife,
   "0008-memory": memory,
+  "0009-secret-uses": secretUses,
 };
