@@ -1,7 +1,8 @@
+import { CerverError } from "../protocol/errors.js";
 import type { Env } from "../util/paths.js";
 import { ONE_PASSWORD, type OpReader } from "./1password-store.js";
 import { printedText, programEnv, runProgram } from "./exec-program.js";
-import { notText, type StoreFailure, storeFailure, unknownFailure } from "./store-failure.js";
+import { notSetUp, notText, type StoreFailure, storeFailure, unknownFailure } from "./store-failure.js";
 
 /** `op` ends with 1 whatever is wrong, so its words are all that tells one failure from another. */
 const WORDS: [RegExp, StoreFailure][] = [
@@ -25,6 +26,8 @@ export function opReader(env: Env): OpReader {
     const { code, output, errors } = await runProgram(["op", "read", "--no-newline", reference], {
       env: opEnv,
       signal,
+    }).catch((error) => {
+      throw error instanceof CerverError && error.code === "secret_unreachable" ? withoutOp(env) : error;
     });
     if (code !== 0) {
       // The names that were asked for are in the message too, and say nothing about the failure.
@@ -38,4 +41,14 @@ export function opReader(env: Env): OpReader {
     if (value === undefined) throw notText(ONE_PASSWORD.title, name);
     return value;
   };
+}
+
+function withoutOp(env: Env): CerverError {
+  return notSetUp(
+    "1password",
+    "way to ask 1Password: the program op is not on PATH",
+    env.OP_SERVICE_ACCOUNT_TOKEN
+      ? "Install 1Password's program op, or its SDK beside cerver: npm install -g @1password/sdk."
+      : "Install 1Password's program op and sign in with `op signin`, or set OP_SERVICE_ACCOUNT_TOKEN.",
+  );
 }

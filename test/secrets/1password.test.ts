@@ -106,8 +106,8 @@ describeBackend(
 
     test("a machine without op is told so", async () => {
       await expect(fetching("ci/plain/password", { PATH: "/nowhere" })).rejects.toMatchObject({
-        code: "secret_unreachable",
-        message: expect.stringContaining("op"),
+        code: "unsupported",
+        hint: expect.stringContaining("Install 1Password's program op"),
       });
     });
   },
