@@ -9,7 +9,7 @@ const staging = join(root, `dist.${process.pid}`);
 const dist = join(root, "dist");
 /** The backends of secrets, and the libraries of their vendors. */
 const SECRET_BACKEND =
-  /^src\/secrets\/(?:\w+-(?:backend|op|sdk|settings|transport|store|program)|login-token|store-failure)\.ts$|node_modules\/(?:@aws-sdk|@smithy|@infisical|@1password|google-auth-library|gaxios)\//;
+  /^src\/secrets\/(?:\w+-(?:backend|op|sdk|settings|transport|store|program)|login-token|store-answer|store-failure)\.ts$|node_modules\/(?:@aws-sdk|@smithy|@infisical|@1password|google-auth-library|gaxios)\//;
 const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
 
 export const options: BuildOptions = {

@@ -3,6 +3,7 @@ import { CerverError } from "../protocol/errors.js";
 import type { Env } from "../util/paths.js";
 import { Login } from "./login-token.js";
 import type { SecretBackend } from "./secret-backend.js";
+import { jsonAnswer } from "./store-answer.js";
 import { notSetUp, notText, type Store, statusFailure, storeFailure } from "./store-failure.js";
 
 const PROJECT = "[a-z][a-z0-9.:-]{2,62}|[0-9]{1,20}";
@@ -85,7 +86,7 @@ export function gcpBackend(env: Env, fetch: typeof globalThis.fetch): SecretBack
           signal,
         });
         if (!response.ok) throw await failure(name, response);
-        return response.json();
+        return jsonAnswer(response);
       };
       try {
         return { name, value: value(name, await login.use(read, isExpired)), source: "gcp" };
@@ -113,7 +114,7 @@ function parts(name: string): [project: string | undefined, id: string, version:
 }
 
 function value(name: string, answer: unknown): string {
-  const { data } = (answer as { payload?: { data?: string } }).payload ?? {};
+  const { data } = (answer as { payload?: { data?: string } } | undefined)?.payload ?? {};
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
       Buffer.from(data ?? "", "base64"),
@@ -125,7 +126,7 @@ function value(name: string, answer: unknown): string {
 
 /** A version that is disabled or destroyed is a failed precondition. */
 async function failure(name: string, response: Response): Promise<CerverError> {
-  const { error } = (await response.json().catch(() => ({}))) as { error?: { status?: string } };
+  const { error } = ((await jsonAnswer(response)) ?? {}) as { error?: { status?: string } };
   if (error?.status === "FAILED_PRECONDITION") return storeFailure(STORE, "refused", name);
   return statusFailure(STORE, response.status, name);
 }

@@ -1,7 +1,5 @@
 import { InfisicalSDK } from "@infisical/sdk";
-
-/** An answer's body as far as it can matter: a value of 64 KiB, escaped, and what the store says about it. */
-const MAX_BODY_BYTES = 1_048_576;
+import { jsonAnswer } from "./store-answer.js";
 
 /** An answer other than 2xx. */
 export class InfisicalRefusal extends Error {
@@ -64,7 +62,7 @@ export function infisicalCall(
         redirect: "error",
         ...(text !== undefined && { body: text }),
       });
-      body = parse(await readUpTo(response, MAX_BODY_BYTES));
+      body = await jsonAnswer(response);
       if (!response.ok) throw new InfisicalRefusal(response.status, word(body));
       return body;
     } catch (error) {
@@ -83,24 +81,6 @@ export function infisicalCall(
       }
     },
   };
-}
-
-async function readUpTo(response: Response, most: number): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of response.body ?? []) {
-    text += decoder.decode(chunk as Uint8Array, { stream: true });
-    if (text.length > most) throw new Error("The answer is too large.");
-  }
-  return text + decoder.decode();
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function word(body: unknown): string | undefined {
