@@ -11,7 +11,7 @@ import { EventTail } from "./event-tail.js";
 import { newFolder } from "./folder.js";
 import { type FoundProcess, processesWith } from "./processes.js";
 
-const BIN = join(import.meta.dirname, "..", "bin", "cerver.js");
+export const BIN = join(import.meta.dirname, "..", "bin", "cerver.js");
 /** Seconds; a stream of the bench takes longer than a run may by default. */
 const TIMEOUT = 900;
 /** How long the last of its processes may take after `cerver` itself has ended. Milliseconds. */

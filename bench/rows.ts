@@ -2,12 +2,23 @@ import { atOnce } from "./at-once.js";
 import type { Bench } from "./bench.js";
 import { IdlePair } from "./idle.js";
 import { latency } from "./latency.js";
+import { mcpStart } from "./mcp-start.js";
 import { stoppedReader } from "./stopped-reader.js";
 import { streams } from "./streams.js";
 import type { Line } from "./table.js";
 
 /** The rows in their order: what allocates much, in the bench as well, comes after what is sensitive to that. */
-export const ROWS = ["echo", "true", "ls", "node", "at-once", "streams", "stopped-reader", "idle"] as const;
+export const ROWS = [
+  "echo",
+  "true",
+  "ls",
+  "node",
+  "mcp",
+  "at-once",
+  "streams",
+  "stopped-reader",
+  "idle",
+] as const;
 export type Row = (typeof ROWS)[number];
 
 /** Measures the chosen rows, one after the other. One that fails leaves the others their turn. */
@@ -33,6 +44,8 @@ export async function measure(
 
 function measureRow(bench: Bench, row: Row, idle: IdlePair | undefined): Promise<Line[]> {
   switch (row) {
+    case "mcp":
+      return mcpStart(bench);
     case "at-once":
       return atOnce(bench);
     case "streams":

@@ -38,6 +38,8 @@ export const options: BuildOptions = {
   },
   // CommonJS packages ask for Node's own modules with require.
   banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
+  // Its CommonJS form asks for its own files in a way that no bundler follows.
+  alias: { "jsonc-parser": "./node_modules/jsonc-parser/lib/esm/main.js" },
   // Native or optional: installed beside the package, or not at all.
   external: [
     "libsql",
@@ -57,7 +59,7 @@ const { metafile } = await build(options);
 refuseHeavyStart(
   metafile!,
   "cli/main.js",
-  /^src\/(?:gateway|relay|sync|mcp|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|@modelcontextprotocol)\//,
+  /^src\/(?:gateway|relay|sync|mcp|mcp-clients|tunnel)\/|node_modules\/(?:hono|kysely|ws|pino|zod|jsonc-parser|@modelcontextprotocol)\//,
 );
 refuseHeavyStart(metafile!, "cli/serve-mcp.js", /^src\/(?!cli\/|util\/|protocol\/errors)|node_modules\//);
 refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);

@@ -36,6 +36,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^@modelcontextprotocol\//, /^mcp\//],
   [/^e2b$/, /^gateway\/compute\/providers\/e2b\.ts/],
   [/^@vercel\/sandbox$/, /^gateway\/compute\/providers\/vercel\.ts/],
+  [/^jsonc-parser$/, /^mcp-clients\/json-config\.ts/],
   [/^commander$/, /^cli\//],
   [/^pino$/, /^util\/logger\.ts/],
   [/^open$/, /^login\/open-browser\.ts/],

@@ -231,6 +231,9 @@ describe("cerver mcp", () => {
       data: { name: "BUFFER_API_KEY", value: "b-123", source: "env" },
       isError: false,
     });
+    await expect
+      .poll(async () => (await cerver.client.secretUses({ name: "BUFFER_API_KEY" })).uses)
+      .toMatchObject([{ name: "BUFFER_API_KEY", backend: "env", by: "secret_fetch" }]);
     for (const name of ["CERVER_API_TOKEN", "INFISICAL_TOKEN"]) {
       const refused = await callTool(client, "secret_fetch", { name });
       expect(refused.isError).toBe(true);

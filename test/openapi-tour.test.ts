@@ -145,6 +145,9 @@ test("meta, auth and the account", async () => {
   await json(200, "GET", "/v2/account/limits");
   await json(200, "PUT", "/v2/account/limits", { max_sessions: 50 });
   await json(400, "PUT", "/v2/account/limits", { max_sessions: -1 });
+  await json(200, "PUT", "/v2/account/limits", { max_sessions: null });
+  await json(201, "POST", "/v2/audit/secret-uses", { name: "BUFFER_API_KEY", backend: "env" });
+  await json(200, "GET", "/v2/audit");
 });
 
 test("computes", async () => {

@@ -86,10 +86,11 @@ export function gcpBackend(env: Env, fetch: typeof globalThis.fetch): SecretBack
           signal,
         });
         if (!response.ok) throw await failure(name, response);
-        return jsonAnswer(response);
+        return (await jsonAnswer(response)) as { payload: { data: string } };
       };
       try {
-        return { name, value: value(name, await login.use(read, isExpired)), source: "gcp" };
+        const { payload } = await login.use(read, isExpired);
+        return { name, value: text(name, payload.data), source: "gcp" };
       } catch (error) {
         signal.throwIfAborted();
         if (error instanceof CerverError) throw error;
@@ -113,12 +114,9 @@ function parts(name: string): [project: string | undefined, id: string, version:
   });
 }
 
-function value(name: string, answer: unknown): string {
-  const { data } = (answer as { payload?: { data?: string } } | undefined)?.payload ?? {};
+function text(name: string, base64: string): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
-      Buffer.from(data ?? "", "base64"),
-    );
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(base64, "base64"));
   } catch {
     throw notText(STORE.title, name);
   }

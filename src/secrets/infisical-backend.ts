@@ -40,7 +40,10 @@ export function infisicalBackend(env: Env, fetch: typeof globalThis.fetch): Secr
       const read = (token: string) =>
         call(signal).run((sdk) => sdk.auth().accessToken(token).secrets().getSecret(where));
       try {
-        const { secretValue } = await login.use(read, isStale);
+        const { secretValue, secretValueHidden } = await login.use(read, isStale);
+        // Who may see that a secret is there, and not its value, gets a text in its place.
+        if (secretValueHidden) throw new InfisicalRefusal(403, undefined);
+        if (typeof secretValue !== "string") throw new Error("There is no value in the answer.");
         return { name, value: secretValue, source: "infisical" };
       } catch (error) {
         signal.throwIfAborted();

@@ -1,11 +1,13 @@
+import { redactText } from "../redaction/redaction.js";
+
 const PRIVATE = /<private>[\s\S]*?(?:<\/private>|$)/gi;
 
 /**
- * A text as it may leave this machine: private passages are taken out. A marker that is not closed hides everything
- * after it.
+ * A text as it may leave this machine: private passages are taken out, and what has the shape of a credential. A marker
+ * that is not closed hides everything after it.
  */
 export function leaves(text: string): string {
-  return text.replace(PRIVATE, "[private]");
+  return redactText(text.replace(PRIVATE, "[private]")).text;
 }
 
 /** Any value of a record, with {@link leaves} for every text in it. */

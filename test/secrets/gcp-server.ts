@@ -61,6 +61,7 @@ export async function startGcpServer({
     if (!given.has(request.headers.authorization?.replace(/^Bearer /, "") ?? ""))
       return fail(401, "UNAUTHENTICATED");
     if (name === "SLOW") return;
+    if (name === "HTML") return response.writeHead(200).end("<p>Sign in</p>");
     if (REFUSALS[name]) return fail(...REFUSALS[name]);
     const value = values[`${project}/${name}/${version}`];
     if (!value) return fail(404, "NOT_FOUND");

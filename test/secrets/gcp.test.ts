@@ -112,6 +112,7 @@ describeBackend(
     test.each([
       ["DISABLED", "secret_refused"],
       ["ODD", "provider_failed"],
+      ["HTML", "secret_unreachable"],
       ["BROKEN", "secret_unreachable"],
       ["a/b/c/d", "invalid_request"],
       ["acme-prod/../PLAIN", "invalid_request"],

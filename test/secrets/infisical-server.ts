@@ -56,6 +56,11 @@ export async function startInfisicalServer({
     if (!given.has(token) && !tokens.includes(token)) return fail(401, "Unauthorized");
     if (secretKey === "SLOW") return;
     if (secretKey === "MOVED") return response.writeHead(307, { location: "https://example.com/" }).end();
+    if (secretKey === "HIDDEN")
+      return answer(200, {
+        secret: { secretKey, secretValue: "<hidden-by-infisical>", secretValueHidden: true },
+      });
+    if (secretKey === "HTML") return response.writeHead(200).end("<p>Sign in</p>");
     if (REFUSALS[secretKey]) return fail(...REFUSALS[secretKey]);
     const [workspace, environment, secretPath] = ["workspaceId", "environment", "secretPath"].map((key) =>
       url.searchParams.get(key),

@@ -124,6 +124,8 @@ describeBackend(
 
     test.each([
       ["OLDER", "secret_expired"],
+      ["HIDDEN", "secret_refused"],
+      ["HTML", "secret_unreachable"],
       ["ODD", "provider_failed"],
       ["BROKEN", "secret_unreachable"],
       ["MOVED", "secret_unreachable"],

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import type { CliContext } from "../context.js";
 import { GATEWAY_OPTION } from "../options.js";
+import { mcpInstallCommand } from "./mcp-install.js";
 
 export const mcpCommand = (context: CliContext) =>
   new Command("mcp")
@@ -9,10 +10,8 @@ export const mcpCommand = (context: CliContext) =>
       "Serves the Model Context Protocol on stdin and stdout: agents read sessions and fetch secrets. Agents start it; people configure it.",
     )
     .option(...GATEWAY_OPTION)
-    .addHelpText(
-      "after",
-      "\nExample, for Claude Code:\n  $ claude mcp add --scope user cerver -e CERVER_API_TOKEN=ck_… -- npx -y -p cerver cerver-mcp",
-    )
+    .addHelpText("after", "\nExample, for Claude Code:\n  $ cerver mcp install --client claude-code")
+    .addCommand(mcpInstallCommand(context))
     .action(async (options: { gateway?: string }) => {
       const { serveMcp } = await import("../serve-mcp.js");
       await serveMcp(context, options.gateway);

@@ -2,7 +2,7 @@ import type { McpServer, ServerContext } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import type { GatewayClient } from "../../client/gateway-client.js";
 import { CerverError } from "../../protocol/errors.js";
-import { Environment, type RunRequestInput, Runtime } from "../../protocol/runs.js";
+import { Environment, EnvironmentName, type RunRequestInput, Runtime } from "../../protocol/runs.js";
 import type { McpDeps } from "../deps.js";
 import { collect, MAX_WAIT_S, RunResult, runResult, waitField, waitForRun } from "../run-wait.js";
 import { answer } from "../tool-result.js";
@@ -15,6 +15,13 @@ const Input = z.object({
   envs: Environment.optional().describe(
     "Environment variables for this run. Not for secrets: use `secrets`.",
   ),
+  secrets: z
+    .array(EnvironmentName)
+    .max(64)
+    .optional()
+    .describe(
+      "Names of secrets: each is a variable of that name in the run, and taken out of its output. You never see them.",
+    ),
   stdin: z.string().max(1_000_000).optional(),
   timeout: z.number().positive().max(86_400).default(600).describe("Seconds until its processes are ended."),
   wait: waitField,

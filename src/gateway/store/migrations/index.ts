@@ -5,8 +5,8 @@ import { sessions } from "./0003-sessions.js";
 import { durableRuns } from "./0004-durable-runs.js";
 import { cloudProviders } from "./0005-cloud-providers.js";
 import { sessionLife } from "./0006-session-life.js";
-import { memory } from "./0008-memory.js";
-import { secretUses } from "./0009-secret-uses.js";
+import { memory } from "./0007-memory.js";
+import { secretUses } from "./0008-secret-uses.js";
 
 /** Every change of the tables, in order. Append only: databases of users have run the ones that are here. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -16,6 +16,6 @@ export const MIGRATIONS: Record<string, Migration> = {
   "0004-durable-runs": durableRuns,
   "0005-cloud-providers": cloudProviders,
   "0006-session-life": sessionLife,
-  "0008-memory": memory,
-  "0009-secret-uses": secretUses,
+  "0007-memory": memory,
+  "0008-secret-uses": secretUses,
 };
