@@ -25,12 +25,15 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "up",
     "run",
     "runs",
+    "audit",
     "logs",
     "attach",
     "kill",
     "sessions",
     "peek",
     "export",
+    "import",
+    "search",
     "pause",
     "resume",
     "move",
@@ -45,6 +48,7 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "stress-test",
     "limits",
     "mcp",
+    "secrets",
     "login",
     "logout",
     "whoami",
@@ -74,7 +78,7 @@ test.each(["bash", "zsh"])("the completion for %s is a script that shell accepts
   expect(stdout).toContain("sessions");
   if (shell !== "bash") return;
   const { spawnSync } = await import("node:child_process");
-  const script = `${stdout}\nCOMP_WORDS=(cerver se); COMP_CWORD=1; _cerver; echo "\${COMPREPLY[@]}"`;
+  const script = `${stdout}\nCOMP_WORDS=(cerver ses); COMP_CWORD=1; _cerver; echo "\${COMPREPLY[@]}"`;
   expect(spawnSync("bash", ["-c", script], { encoding: "utf8" })).toMatchObject({
     status: 0,
     stdout: "sessions\n",

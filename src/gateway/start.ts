@@ -12,8 +12,11 @@ import { VERSION } from "../util/version.js";
 import { Accounts } from "./account/accounts.js";
 import { ApiTokens } from "./account/api-tokens.js";
 import { BrowserSignins } from "./account/browser-signins.js";
+import { ClientDocuments } from "./account/client-documents.js";
 import { DeviceCodes } from "./account/device-codes.js";
 import { MasterKey } from "./account/master-key.js";
+import { OAuthClients } from "./account/oauth-clients.js";
+import { OAuthGrants } from "./account/oauth-grants.js";
 import { ProviderCredentials } from "./account/provider-credentials.js";
 import { SigninLinks } from "./account/signin-links.js";
 import { CATALOG } from "./compute/catalog.js";
@@ -118,6 +121,10 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       refuseUncounted: (accountId, provider) => sessions.costs.refuseUncounted(accountId, provider),
     });
     let publicUrl = config.publicUrl ?? "";
+    // A gateway that others reach under a name is not on loopback, whatever its proxy connects to.
+    const documents = new ClientDocuments({ allowLoopback: () => isLoopback(new URL(publicUrl).host) });
+    const oauthClients = new OAuthClients({ documents, masterKey });
+    const oauthGrants = new OAuthGrants({ db, tokens });
     const sessions = new Sessions({
       db,
       computes,
@@ -156,6 +163,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       signins,
       links,
       devices,
+      oauthClients,
+      oauthGrants,
       publicUrl: () => publicUrl,
       ...(config.noAuth && { localAccountId: account.id }),
       logger,

@@ -11,7 +11,7 @@ import type { Scope } from "../protocol/scopes.js";
 import { VERSION } from "../util/version.js";
 import { createMcpServer } from "./server.js";
 
-/** The same `id` is the same token. */
+/** The same `id` is the same token, whose key may have been renewed. */
 interface Caller {
   id: string;
   token: string | undefined;
@@ -19,8 +19,8 @@ interface Caller {
 }
 
 export interface McpEndpointOptions<C> {
-  /** A server with the tools of whoever calls. */
-  serve(caller: C): McpServer;
+  /** A server with the tools of whoever calls. It is asked for at each use, because a token's key may be renewed. */
+  serve(caller: () => C): McpServer;
   /** Whose connection it is: nobody else may use it. */
   idOf(caller: C): string;
   onerror?: (error: Error) => void;
@@ -36,10 +36,11 @@ const LOOK_MS = 60_000;
 export function createMcpEndpoint({ gatewayUrl }: { gatewayUrl: string }): McpEndpoint<Caller> {
   return new McpEndpoint({
     idOf: ({ id }) => id,
-    serve: ({ token, scopes }) =>
+    serve: (caller) =>
       createMcpServer({
-        client: async () => new GatewayClient({ gatewayUrl, token, userAgent: `cerver-mcp/${VERSION}` }),
-        scopes,
+        client: async () =>
+          new GatewayClient({ gatewayUrl, token: caller().token, userAgent: `cerver-mcp/${VERSION}` }),
+        scopes: caller().scopes,
       }),
   });
 }
@@ -51,7 +52,7 @@ export function createMcpEndpoint({ gatewayUrl }: { gatewayUrl: string }): McpEn
  */
 export class McpEndpoint<C> {
   readonly #options: McpEndpointOptions<C>;
-  readonly #connections = new Map<string, Connection>();
+  readonly #connections = new Map<string, Connection<C>>();
   /** Ids of connections that their clients have ended. */
   readonly #ended = new Set<string>();
   readonly #timer = setInterval(() => this.#endIdle(), LOOK_MS).unref();
@@ -61,7 +62,8 @@ export class McpEndpoint<C> {
   constructor(options: McpEndpointOptions<C>) {
     this.#options = options;
     const { onerror } = options;
-    const serve = ({ authInfo }: { authInfo?: AuthInfo }) => options.serve(authInfo?.extra?.caller as C);
+    const serve = ({ authInfo }: { authInfo?: AuthInfo }) =>
+      options.serve(() => authInfo?.extra?.caller as C);
     const limits = { maxRequestBodySize: MAX_BODY_BYTES };
     this.#modern = createMcpHandler(serve, { legacy: "reject", ...limits, ...(onerror && { onerror }) });
     this.#stateless = legacyStatelessFallback(serve, onerror, limits);
@@ -73,7 +75,9 @@ export class McpEndpoint<C> {
     const id = request.headers.get("mcp-session-id");
     if (id !== null) {
       const connection = this.#connections.get(id);
-      if (connection && connection.owner === this.#options.idOf(caller)) return connection.fetch(request);
+      const { idOf } = this.#options;
+      if (connection && idOf(connection.latest.caller) === idOf(caller))
+        return connection.fetch(request, caller);
       if (connection || this.#ended.has(id)) return ended();
     }
     if (!(await isLegacyRequest(request, undefined, { maxRequestBodySize: MAX_BODY_BYTES })))
@@ -91,12 +95,13 @@ export class McpEndpoint<C> {
   }
 
   async #connect(request: Request, caller: C): Promise<Response> {
-    const server = this.#options.serve(caller);
+    const latest = { caller };
+    const server = this.#options.serve(() => latest.caller);
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => crypto.randomUUID(),
       maxRequestBodySize: MAX_BODY_BYTES,
       onsessioninitialized: (id) => {
-        this.#connections.set(id, new Connection(this.#options.idOf(caller), server, transport));
+        this.#connections.set(id, new Connection(latest, server, transport));
         if (this.#connections.size > MAX_CONNECTIONS) this.#end(this.#quietest());
       },
       onsessionclosed: (id) => {
@@ -129,12 +134,13 @@ export class McpEndpoint<C> {
 }
 
 /** A client that shook hands, and the server it talks to. */
-class Connection {
+class Connection<C> {
   usedAt = performance.now();
   #requests = 0;
 
   constructor(
-    readonly owner: string,
+    /** Who called last. */
+    readonly latest: { caller: C },
     private readonly server: McpServer,
     private readonly transport: WebStandardStreamableHTTPServerTransport,
   ) {}
@@ -143,7 +149,8 @@ class Connection {
     return this.#requests > 0;
   }
 
-  async fetch(request: Request): Promise<Response> {
+  async fetch(request: Request, caller: C): Promise<Response> {
+    this.latest.caller = caller;
     this.#requests++;
     try {
       return await this.transport.handleRequest(request);

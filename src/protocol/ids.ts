@@ -12,7 +12,8 @@ export type IdPrefix =
   | "use"
   | "orp"
   | "stress"
-  | "carry";
+  | "carry"
+  | "grant";
 
 /**
  * Makes an id: the prefix, then 32 hex digits laid out as a UUID of version 7 (RFC 9562, section 5.7),

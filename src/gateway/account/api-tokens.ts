@@ -49,14 +49,15 @@ export class ApiTokens {
     accountId: string,
     options: CreateTokenOptions,
     db: Database = this.#db,
-  ): Promise<{ key: string; expiresAt: number | null }> {
+  ): Promise<{ id: string; key: string; expiresAt: number | null }> {
     const key = newToken();
     const now = this.#now();
+    const id = newId("tok", now);
     const expiresAt = options.expiresInSeconds === undefined ? null : now + options.expiresInSeconds * 1000;
     await db
       .insertInto("api_tokens")
       .values({
-        id: newId("tok", now),
+        id,
         account_id: accountId,
         hash: hashSecret(key),
         prefix: tokenPrefix(key),
@@ -69,7 +70,30 @@ export class ApiTokens {
         revoked_at: null,
       })
       .execute();
-    return { key, expiresAt };
+    return { id, key, expiresAt };
+  }
+
+  /** Puts a new key in the place of a token's; the old one ends. Undefined for a token that was revoked. */
+  async renew(
+    tokenId: string,
+    { scopes, expiresInSeconds }: { scopes: readonly Scope[]; expiresInSeconds: number },
+    db: Database = this.#db,
+  ): Promise<string | undefined> {
+    const key = newToken();
+    const renewed = await db
+      .updateTable("api_tokens")
+      .set({
+        hash: hashSecret(key),
+        prefix: tokenPrefix(key),
+        scopes: scopes.join(" "),
+        expires_at: this.#now() + expiresInSeconds * 1000,
+      })
+      .where("id", "=", tokenId)
+      .where("revoked_at", "is", null)
+      .returning("id")
+      .executeTakeFirst();
+    this.#forget((row) => row.id === tokenId);
+    return renewed && key;
   }
 
   /** Who a token stands for; undefined for one that is unknown, revoked or expired. */
@@ -125,6 +149,10 @@ export class ApiTokens {
     return this.#revokeWhere(accountId, "prefix", prefixOrKey.replace(/…$/, ""));
   }
 
+  async revokeById(accountId: string, tokenId: string): Promise<void> {
+    await this.#revokeWhere(accountId, "id", tokenId);
+  }
+
   /** Revokes the relay tokens of a compute. */
   async revokeForCompute(accountId: string, computeId: string): Promise<void> {
     await this.#revokeWhere(accountId, "compute_id", computeId);
@@ -132,7 +160,7 @@ export class ApiTokens {
 
   async #revokeWhere(
     accountId: string,
-    column: "hash" | "prefix" | "compute_id",
+    column: "id" | "hash" | "prefix" | "compute_id",
     value: string,
   ): Promise<boolean> {
     const revoked = await this.#db

@@ -6,6 +6,8 @@ import { VERSION } from "../../util/version.js";
 import type { ApiTokens } from "../account/api-tokens.js";
 import type { BrowserSignins } from "../account/browser-signins.js";
 import type { DeviceCodes } from "../account/device-codes.js";
+import type { OAuthClients } from "../account/oauth-clients.js";
+import type { OAuthGrants } from "../account/oauth-grants.js";
 import type { SigninLinks } from "../account/signin-links.js";
 import type { CloudProviders } from "../compute/cloud-providers.js";
 import type { Computes } from "../compute/computes.js";
@@ -16,6 +18,7 @@ import { type AccountVariables, authenticate } from "./auth.js";
 import { localOnly } from "./local-only.js";
 import type { McpEndpoint } from "./mcp-endpoint.js";
 import { approvePages } from "./pages/approve.js";
+import { authorizePages } from "./pages/authorize.js";
 import { homePages } from "./pages/home.js";
 import { pageHeaders } from "./pages/layout.js";
 import { signinPages } from "./pages/signin.js";
@@ -30,6 +33,7 @@ import { deviceLoginRoutes } from "./routes/device-login.js";
 import { eventRoutes } from "./routes/events.js";
 import { keyRoutes } from "./routes/keys.js";
 import { mcpRoutes } from "./routes/mcp.js";
+import { oauthRoutes } from "./routes/oauth.js";
 import { portRoutes, previews } from "./routes/ports.js";
 import { providerRoutes } from "./routes/providers.js";
 import { routingRoutes } from "./routes/routing.js";
@@ -48,6 +52,8 @@ export interface GatewayAppDeps {
   signins: BrowserSignins;
   links: SigninLinks;
   devices: DeviceCodes;
+  oauthClients: OAuthClients;
+  oauthGrants: OAuthGrants;
   /** The address that people and relays use. */
   publicUrl: () => string;
   /** A wildcard name such as `*.preview.example.com`, when ports are shown on hosts of their own. */
@@ -99,7 +105,16 @@ export function createGatewayApp(deps: GatewayAppDeps) {
   app.use("/sandbox", authenticate(deps));
   app.route("/sandbox", sandboxRoutes(deps));
 
-  for (const path of ["/", "/style.css", "/signin", "/signout", "/approve", "/sessions/*"])
+  for (const path of [
+    "/",
+    "/style.css",
+    "/signin",
+    "/signout",
+    "/approve",
+    "/oauth/authorize",
+    "/disconnect",
+    "/sessions/*",
+  ])
     app.use(path, pageHeaders());
   app.get("/style.css", (c) =>
     c.body(STYLE, 200, { "Content-Type": "text/css; charset=utf-8", "Cache-Control": "max-age=3600" }),
@@ -107,6 +122,11 @@ export function createGatewayApp(deps: GatewayAppDeps) {
   app.route("/", signinPages(deps));
   app.route("/", approvePages(deps));
   app.route("/", homePages(deps));
+  // Where nobody needs a token, nobody has to ask for one.
+  if (!localAccountId) {
+    app.route("/", oauthRoutes(deps));
+    app.route("/", authorizePages(deps));
+  }
 
   app.notFound((c) => {
     const error = new CerverError("not_found", `This gateway has nothing at ${c.req.method} ${c.req.path}.`, {

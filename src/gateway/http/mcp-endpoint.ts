@@ -1,6 +1,6 @@
 import type { Scope } from "../../protocol/scopes.js";
 
-/** Who calls: the same `id` is the same token. Without one, the account of a gateway without tokens. */
+/** Who calls: the same `id` is the same token, whose key may have been renewed. Without one, the account of a gateway without tokens. */
 export interface McpCaller {
   id: string;
   token: string | undefined;

@@ -28,6 +28,7 @@ export interface Tables {
   routing_memory: RoutingMemoryRow;
   stress_tests: StressTestRow;
   secret_uses: SecretUseRow;
+  oauth_grants: OAuthGrantRow;
 }
 
 /** What every query is asked of. */
@@ -321,4 +322,27 @@ export interface StressTestRow {
   report_json: string | null;
   created_at: number;
   ended_at: number | null;
+}
+
+export interface OAuthGrantRow {
+  id: string;
+  account_id: string;
+  client_id: string;
+  client_name: string;
+  /** What the person allowed, separated by spaces. */
+  scopes: string;
+  redirect_uri: string;
+  /** SHA-256 of the authorization code, hex. */
+  code_hash: string;
+  /** BASE64URL(SHA-256(verifier)) (RFC 7636). */
+  code_challenge: string;
+  /** The API token that the client was given; null until the code is used. */
+  token_id: string | null;
+  /** SHA-256 of what all refresh tokens of this grant begin with; null until the code is used. */
+  family_hash: string | null;
+  /** SHA-256 of the one refresh token that is good now. */
+  refresh_hash: string | null;
+  created_at: number;
+  /** Of the code until it is used, then of the refresh token. */
+  expires_at: number;
 }

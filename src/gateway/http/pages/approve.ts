@@ -1,22 +1,13 @@
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { type Context, Hono } from "hono";
-import { getCookie } from "hono/cookie";
 import { html } from "hono/html";
 import { CerverError } from "../../../protocol/errors.js";
-import type { Scope } from "../../../protocol/scopes.js";
 import type { BrowserSignins } from "../../account/browser-signins.js";
 import type { DeviceCodes, PendingLogin } from "../../account/device-codes.js";
-import { isSameOrigin, SIGNIN_COOKIE } from "../auth.js";
 import { callerAddress } from "../routes/device-login.js";
+import { csrfToken, isOwnForm } from "./csrf.js";
 import { ago, page } from "./layout.js";
-import { comeBackTo, foreign, howToSignIn, signedInAccount } from "./signin.js";
-
-const MEANING: Record<Scope, string> = {
-  admin: "everything, tokens included",
-  run: "create sessions, run code in them, read them",
-  read: "read sessions and transcripts",
-  relay: "serve as a compute of your account: your sessions may run code on it",
-};
+import { SCOPE_MEANING } from "./scope-meaning.js";
+import { comeBackTo, foreign, signedInAccount, signInFirst } from "./signin.js";
 
 export interface ApprovePagesDeps {
   devices: DeviceCodes;
@@ -27,17 +18,6 @@ export interface ApprovePagesDeps {
 
 /** `/approve`: where a person lets a machine in, or not. */
 export function approvePages({ devices, signins, localAccountId }: ApprovePagesDeps) {
-  // Ties a form to the sign-in that it was shown to. A form from before a restart is shown again.
-  const csrfKey = randomBytes(32);
-  const csrfToken = (c: Context) =>
-    createHmac("sha256", csrfKey)
-      .update(getCookie(c, SIGNIN_COOKIE) ?? "")
-      .digest("hex");
-  const csrfOk = (c: Context, given: unknown) => {
-    const wanted = Buffer.from(csrfToken(c));
-    const got = Buffer.from(String(given ?? ""));
-    return got.length === wanted.length && timingSafeEqual(got, wanted);
-  };
   const whoIs = async (c: Context) => (await signedInAccount(c, signins)) ?? localAccountId;
   const visitor = (c: Context, accountId: string) => `${accountId} ${callerAddress(c)}`;
 
@@ -53,13 +33,13 @@ export function approvePages({ devices, signins, localAccountId }: ApprovePagesD
       const login = await find(devices, code, visitor(c, accountId));
       if (login instanceof CerverError) return c.html(tooMany(login), 429);
       if (!login) return c.html(askForCode(code), 404);
-      return c.html(decision(login, csrfToken(c)));
+      return c.html(decision(login, csrfToken(c, "approve")));
     })
     .post("/approve", async (c) => {
       const accountId = await whoIs(c);
       if (!accountId) return c.html(signInFirst(), 401);
       const form = await c.req.parseBody();
-      if (!isSameOrigin(c) || !csrfOk(c, form.csrf)) return c.html(foreign(), 403);
+      if (!isOwnForm(c, "approve", form.csrf)) return c.html(foreign(), 403);
       const code = String(form.code ?? "");
       const login = await find(devices, code, visitor(c, accountId));
       if (login instanceof CerverError) return c.html(tooMany(login), 429);
@@ -88,7 +68,7 @@ function decision(login: PendingLogin, csrf: string) {
 <dt>Machine</dt><dd>${login.machineName}</dd>
 <dt>Asked</dt><dd>${ago(login.createdAt, Date.now())}</dd>
 <dt>From</dt><dd>${login.ip}</dd>
-<dt>May then</dt><dd>${login.scopes.map((scope) => html`${MEANING[scope]}<br>`)}</dd>
+<dt>May then</dt><dd>${login.scopes.map((scope) => html`${SCOPE_MEANING[scope]}<br>`)}</dd>
 </dl>
 <p>Approve only if you started this login, and the same code stands on that machine.</p>
 <form class="row" method="post" action="/approve">
@@ -119,10 +99,6 @@ ${wrong === undefined ? "" : html`<p class="bad">No login waits under the code $
 <p><input type="text" id="code" name="code" autocomplete="off" autocapitalize="characters" maxlength="9" placeholder="XXXX-XXXX" required></p>
 <button class="main">Continue</button></form></div>`,
   );
-}
-
-function signInFirst() {
-  return page({ title: "Sign in first", narrow: true }, html`<div class="card">${howToSignIn()}</div>`);
 }
 
 function tooMany({ message, hint }: CerverError) {

@@ -3,29 +3,44 @@ import { html } from "hono/html";
 import type { SessionRecord, SessionSummary } from "../../../protocol/sessions.js";
 import type { TranscriptEntry } from "../../../protocol/transcript.js";
 import type { BrowserSignins } from "../../account/browser-signins.js";
+import type { Connection, OAuthGrants } from "../../account/oauth-grants.js";
 import type { Computes } from "../../compute/computes.js";
 import type { Sessions } from "../../session/sessions.js";
+import { readForm } from "../form.js";
+import { csrfToken, isOwnForm } from "./csrf.js";
 import { ago, page } from "./layout.js";
-import { howToSignIn, signedInAccount } from "./signin.js";
+import { foreign, howToSignIn, signedInAccount } from "./signin.js";
+
+/** What the form is about that ends a client's access. */
+const DISCONNECT = "disconnect";
 
 export interface HomePagesDeps {
   signins: BrowserSignins;
   computes: Computes;
   sessions: Sessions;
+  oauthGrants: OAuthGrants;
   publicUrl: () => string;
   /** The account behind a gateway without tokens. */
   localAccountId?: string | undefined;
 }
 
 /** `/` and `/sessions/:id`: what the account has, for people. Agents read the same through the API. */
-export function homePages({ signins, computes, sessions, publicUrl, localAccountId }: HomePagesDeps) {
+export function homePages({
+  signins,
+  computes,
+  sessions,
+  oauthGrants,
+  publicUrl,
+  localAccountId,
+}: HomePagesDeps) {
   return new Hono()
     .get("/", async (c) => {
       const accountId = (await signedInAccount(c, signins)) ?? localAccountId;
       if (!accountId) return c.html(welcome());
-      const [attached, { sessions: newest }] = await Promise.all([
+      const [attached, { sessions: newest }, connected] = await Promise.all([
         computes.list(accountId),
         sessions.list(accountId, { limit: 50 }),
+        oauthGrants.list(accountId),
       ]);
       return c.html(
         page(
@@ -39,10 +54,19 @@ export function homePages({ signins, computes, sessions, publicUrl, localAccount
                     html`<tr><td>${compute.label}</td><td class="${compute.status === "ready" ? "good" : "bad"}">${compute.status}</td><td><code>${compute.compute_id}</code></td></tr>`,
                 )}</tbody></table>`
           }</div>
+${connected.length === 0 ? "" : html`<h2>Clients that may use your account</h2><div class="card">${clientTable(connected, csrfToken(c, DISCONNECT))}</div>`}
 <h2>Sessions</h2>
 <div class="card">${newest.length === 0 ? html`<p>No sessions yet. Try <code>cerver run 'echo hello'</code>.</p>` : sessionTable(newest)}</div>`,
         ),
       );
+    })
+    .post("/disconnect", async (c) => {
+      const accountId = await signedInAccount(c, signins);
+      if (!accountId) return c.html(welcome(), 401);
+      const form = await readForm(c);
+      if (!isOwnForm(c, DISCONNECT, form.get("csrf"))) return c.html(foreign(), 403);
+      await oauthGrants.disconnect(accountId, form.get("client") ?? "");
+      return c.redirect("/", 303);
     })
     .get("/sessions/:id", async (c) => {
       const accountId = (await signedInAccount(c, signins)) ?? localAccountId;
@@ -59,6 +83,14 @@ export function homePages({ signins, computes, sessions, publicUrl, localAccount
       }
       return c.html(sessionPage(await sessions.record(session, {})));
     });
+}
+
+function clientTable(connected: Connection[], csrf: string) {
+  const now = Date.now();
+  return html`<table><thead><tr><th>Client</th><th>May</th><th>Since</th><th>Last used</th><th></th></tr></thead><tbody>${connected.map(
+    ({ id, clientName, scopes, createdAt, lastUsedAt }) =>
+      html`<tr><td>${clientName}</td><td>${scopes}</td><td>${ago(createdAt, now)}</td><td>${lastUsedAt === null ? "never" : ago(lastUsedAt, now)}</td><td><form method="post" action="/disconnect"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="client" value="${id}"><button>Disconnect</button></form></td></tr>`,
+  )}</tbody></table>`;
 }
 
 function sessionTable(sessions: SessionSummary[]) {

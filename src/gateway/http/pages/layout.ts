@@ -8,11 +8,13 @@ export interface PageOptions {
   /** A page with one thing to do. */
   narrow?: boolean;
   signedIn?: boolean;
+  /** Where the browser goes on to by itself. */
+  goesOnTo?: string;
 }
 
 /** A whole page around its content. Everything that is put into `html` templates is escaped by them. */
 export function page(
-  { title, narrow = false, signedIn = false }: PageOptions,
+  { title, narrow = false, signedIn = false, goesOnTo }: PageOptions,
   content: Html | Promise<Html>,
 ) {
   return html`<!doctype html>
@@ -22,6 +24,7 @@ export function page(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title} · cerver</title>
 <link rel="stylesheet" href="/style.css">
+${goesOnTo === undefined ? "" : html`<meta http-equiv="refresh" content="0;url=${goesOnTo}">`}
 </head>
 <body>
 <header><a href="/">cerver</a>${signedIn ? html`<form method="post" action="/signout"><button>Sign out</button></form>` : ""}</header>

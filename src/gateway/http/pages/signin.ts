@@ -72,6 +72,10 @@ export function howToSignIn() {
 <p>and open the address it prints, in this browser.</p>`;
 }
 
+export function signInFirst() {
+  return page({ title: "Sign in first", narrow: true }, html`<div class="card">${howToSignIn()}</div>`);
+}
+
 export function foreign() {
   return page(
     { title: "Not from here", narrow: true },

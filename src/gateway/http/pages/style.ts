@@ -31,6 +31,7 @@ button { font: inherit; font-weight: 550; padding: .6rem 1.25rem; border-radius:
 button.main { background: var(--accent); color: var(--accent-text); border-color: var(--accent); }
 button:focus-visible, a:focus-visible, input:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 input[type=text] { font: 1.25rem ui-monospace, monospace; letter-spacing: .08em; padding: .5rem .75rem; border: 1px solid var(--line); border-radius: 8px; background: var(--bg); color: var(--text); width: 100%; max-width: 16rem; }
+label.choice { display: flex; gap: .5rem; align-items: baseline; margin: .35rem 0; }
 article { margin: 1rem 0; }
 article h3 { font-size: .875rem; font-weight: 550; color: var(--soft); margin: 0; }
 `;

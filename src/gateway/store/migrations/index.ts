@@ -7,6 +7,7 @@ import { cloudProviders } from "./0005-cloud-providers.js";
 import { sessionLife } from "./0006-session-life.js";
 import { memory } from "./0007-memory.js";
 import { secretUses } from "./0008-secret-uses.js";
+import { oauth } from "./0009-oauth.js";
 
 /** Every change of the tables, in order. Append only: databases of users have run the ones that are here. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -18,4 +19,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   "0006-session-life": sessionLife,
   "0007-memory": memory,
   "0008-secret-uses": secretUses,
+  "0009-oauth": oauth,
 };

@@ -6,7 +6,8 @@ import type { Theme } from "../operation.js";
 
 export const auth: Theme = {
   name: "Auth",
-  description: "Tokens, and how a machine gets one.",
+  description:
+    "Tokens, and how a machine gets one. MCP clients get theirs by OAuth: `/.well-known/oauth-authorization-server` says where.",
   operations: [
     {
       id: "startDeviceLogin",
