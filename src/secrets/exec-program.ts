@@ -5,6 +5,8 @@ import type { Env } from "../util/paths.js";
 /** A value of 64 KiB and its newline. */
 const MAX_OUTPUT_BYTES = 65_536 + 2;
 const MAX_ERRORS_BYTES = 8_192;
+/** After its end, for what is still in its pipes: a child that it left behind may hold them open for ever. */
+const DRAIN_MS = 500;
 /** What every program gets of the environment: enough to be found and to find its own settings. */
 const BASE_ENV = ["PATH", "HOME", "LANG", "LC_*", "XDG_*"];
 
@@ -54,7 +56,19 @@ export function runProgram(
     child.stderr.on("data", (chunk: Buffer) => {
       if (errors.length < MAX_ERRORS_BYTES) errors += chunk.toString();
     });
-    child.on("close", (code) => end(() => resolve({ code, output: Buffer.concat(output), errors })));
+    const done = (code: number | null) =>
+      end(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+        resolve({ code, output: Buffer.concat(output), errors });
+      });
+    child.on("exit", (code) => {
+      const drain = setTimeout(done, DRAIN_MS, code);
+      child.on("close", () => {
+        clearTimeout(drain);
+        done(code);
+      });
+    });
   });
 }
 

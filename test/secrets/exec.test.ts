@@ -23,6 +23,7 @@ case "$name" in
   OVER) head -c 65537 /dev/zero | tr '\\0' x ;;
   FLOOD) exec yes ${CANARY} ;;
   SLOW) sleep 60 & echo $! > '${folder}/pid'; wait ;;
+  LEAVES) sleep 5 & echo left ;;
   ENV) env | cut -d= -f1 | sort ;;
   UNKNOWN) echo ${CANARY}; exit 66 ;;
   EMPTY) ;;
@@ -97,6 +98,12 @@ describeBackend(
       const state = () =>
         spawnSync("ps", ["-o", "stat=", "-p", String(pid())]).stdout.toString()[0] ?? "gone";
       await expect.poll(state, { timeout: 5000 }).toMatch(/gone|Z/);
+    });
+
+    test("a child that it leaves behind holds nobody up", async () => {
+      const begun = Date.now();
+      expect((await fetching("LEAVES")).value).toBe("left");
+      expect(Date.now() - begun).toBeLessThan(3000);
     });
 
     test("it gets a narrow environment: the usual, what is named, and never cerver's own", async () => {

@@ -48,6 +48,7 @@ export async function startInfisicalServer({
       const { expiresIn } = state;
       return answer(200, { accessToken, expiresIn, accessTokenMaxTTL: 7200, tokenType: "Bearer" });
     }
+    if (url.pathname === "/elsewhere") return answer(200, { secret: { secretValue: "from elsewhere" } });
     const [, name] = /^\/api\/v3\/secrets\/raw\/([^/]+)$/.exec(url.pathname) ?? [];
     if (request.method !== "GET" || !name) return fail(404, "NotFound");
     const secretKey = decodeURIComponent(name);
@@ -55,7 +56,7 @@ export async function startInfisicalServer({
     const token = request.headers.authorization?.replace(/^Bearer /, "") ?? "";
     if (!given.has(token) && !tokens.includes(token)) return fail(401, "Unauthorized");
     if (secretKey === "SLOW") return;
-    if (secretKey === "MOVED") return response.writeHead(307, { location: "https://example.com/" }).end();
+    if (secretKey === "MOVED") return response.writeHead(307, { location: "/elsewhere" }).end();
     if (secretKey === "HIDDEN")
       return answer(200, {
         secret: { secretKey, secretValue: "<hidden-by-infisical>", secretValueHidden: true },
