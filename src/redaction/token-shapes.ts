@@ -31,6 +31,7 @@ const DOTTED = bytesOf(/[\w.-]/);
 const PREFIXED: [name: string, prefixes: string[], of: Uint8Array, min: number, isWord?: boolean][] = [
   ["cerver-token", ["ck_"], ALNUM, 40],
   ["cerver-token", ["p69_"], DASHED, 40],
+  ["cerver-token", ["cr_"], DOTTED, 80],
   ["github-token", ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], ALNUM, 36],
   ["github-token", ["github_pat_"], WORD, 40],
   ["anthropic-key", ["sk-ant-"], DASHED, 20],

@@ -29,6 +29,9 @@ const CLAIMS: readonly [ClaimKind, RegExp][] = [
     /\b(?:deploy(?:ed|ment)?|release[d]?|rollout)\b[^.!?]{0,25}?\b(?:succeeded|successful(?:ly)?|is live|went through|is out|complete[d]?)\b|\b(?:successfully|have|has been|is now|was) (?:deployed|published|released)\b|\b(?:is|are) (?:now )?live (?:on|in|at)\b/i,
   ],
 ];
+/** Each claim has one of these beginnings of words in it; most of what is said has none, and is not looked at any closer. */
+const MAY_CLAIM =
+  /pass|succe|green|works|clean|fine|happy|compil|buil|live|complete|went through|is out|deploy|publish|releas|error|warning|issues|complaints|check/i;
 /** Words that make a sentence something else than a claim: a wish, a plan, a condition, a doubt, a question, a denial. */
 const NO_CLAIM =
   /\?\s*$|\b(?:if|unless|until|once|when|whether|should|would|could|might|may|must|will|shall|let me|let's|i'll|we'll|going to|gonna|want(?:s|ed)?|need(?:s|ed)?|make sure|ensure|verify that|to (?:see|check|confirm|verify|make)|so that|before|please|try(?:ing)? to|hope(?:fully)?|expect(?:ed)?|assum(?:e|ing)|probably|maybe|perhaps|likely|not|n't|no longer|never|fail(?:s|ed|ing|ure)?|broken|cannot|can't|doesn't|don't|didn't|isn't|aren't|wasn't|without running|haven't|hasn't|almost|only some|some of|most of|half of|used to)\b|\b(?:not|n't) /i;
@@ -51,12 +54,14 @@ const SHOWS: Record<ClaimKind, RegExp> = {
 
 /** The claims in what a model said; code, quotations and tables aside. One of each kind. */
 export function claimsIn(said: string): Claim[] {
+  if (!MAY_CLAIM.test(said)) return [];
   const prose = said
     .replace(/```[\s\S]*?(?:```|$)/g, "\n")
     .replace(/^\s*>.*$/gm, "")
     .replace(/^\s*\|.*$/gm, "");
   const found = new Map<ClaimKind, Claim>();
   for (const raw of prose.split(/(?<=[.!?])\s+|\n+|;\s+|,? but\s+/)) {
+    if (!MAY_CLAIM.test(raw)) continue;
     const text = raw.replace(/^[\s*#\-•]+|[\s*]+$/g, "").replace(/[`*_]/g, "");
     if (text === "" || NO_CLAIM.test(text.replace(FINE, ""))) continue;
     for (const [kind, words] of CLAIMS)

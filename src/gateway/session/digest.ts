@@ -228,7 +228,7 @@ function questionsAfter(entries: readonly Entry[], seq: number): { text: string;
       entry.content
         .replace(/```[\s\S]*?(?:```|$)/g, "\n")
         .split(/(?<=[.!?])\s+|\n+/)
-        .filter((sentence) => /\p{L}{2}.*\?\s*$/u.test(sentence))
+        .filter((sentence) => sentence.trimEnd().endsWith("?") && /\p{L}{2}/u.test(sentence))
         .map((text) => ({ text: brief(text.replace(/^[\s*#>-]+/, ""), 200), seq: entry.seq })),
     );
 }
