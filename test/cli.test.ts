@@ -47,6 +47,7 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "route",
     "stress-test",
     "limits",
+    "audit",
     "mcp",
     "secrets",
     "login",

@@ -125,7 +125,10 @@ describe("creating a session", () => {
 
   test("keeps the values of metadata.env from the record, and gives them to runs", async () => {
     const id = await cerver.session({ metadata: { env: { API_PASSWORD: "s3cret" }, source: "test" } });
-    expect((await cerver.client.run(id, { code: "echo $API_PASSWORD" })).result.stdout).toBe("s3cret\n");
+    const { result } = await cerver.client.run(id, {
+      code: "printf %s $API_PASSWORD | wc -c; echo $API_PASSWORD",
+    });
+    expect(result.stdout).toBe("6\n[redacted:API_PASSWORD]\n");
     const { body } = await json(cerver.call("GET", `/v2/sessions/${id}`));
     expect(body.metadata).toEqual({ env: { API_PASSWORD: "[hidden]" }, source: "test" });
   });
