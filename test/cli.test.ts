@@ -25,7 +25,6 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "up",
     "run",
     "runs",
-    "audit",
     "logs",
     "attach",
     "kill",
