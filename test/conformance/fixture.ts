@@ -353,15 +353,28 @@ function schemaTools(server: McpServer): void {
   );
 }
 
+/** Which tool and prompt are there besides the others: every server of this process shows the same lists. */
+const extra = { tool: false, prompt: false };
+
 function changeTools(server: McpServer, notify: () => ServerNotifier): void {
-  server.registerTool("test_trigger_tool_change", { description: "Says that the tools changed." }, () => {
+  if (extra.tool)
+    server.registerTool("test_extra_tool", { description: "Comes and goes." }, () => text("Here."));
+  if (extra.prompt)
+    server.registerPrompt("test_extra_prompt", { description: "Comes and goes." }, () => ({ messages: [] }));
+  server.registerTool("test_trigger_tool_change", { description: "Adds a tool, or takes it out." }, () => {
+    extra.tool = !extra.tool;
     notify().toolsChanged();
-    return text("Said so.");
+    return text("The tools have changed.");
   });
-  server.registerTool("test_trigger_prompt_change", { description: "Says that the prompts changed." }, () => {
-    notify().promptsChanged();
-    return text("Said so.");
-  });
+  server.registerTool(
+    "test_trigger_prompt_change",
+    { description: "Adds a prompt, or takes it out." },
+    () => {
+      extra.prompt = !extra.prompt;
+      notify().promptsChanged();
+      return text("The prompts have changed.");
+    },
+  );
 }
 
 function resources(server: McpServer): void {
