@@ -1,12 +1,15 @@
 // Bundles the package into dist/: one entry, split chunks, each mode in chunks of its own.
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { type BuildOptions, build, type Metafile } from "esbuild";
+import { type BuildOptions, build, type Metafile, type Plugin } from "esbuild";
 import { buildClient } from "./build-client.js";
 
 const root = join(import.meta.dirname, "..");
 const staging = join(root, `dist.${process.pid}`);
 const dist = join(root, "dist");
+/** The backends of secrets, and the libraries of their vendors. */
+const SECRET_BACKEND =
+  /^src\/secrets\/(?:\w+-(?:backend|op|sdk|settings|transport|store|program)|login-token|store-answer|store-failure)\.ts$|node_modules\/(?:@aws-sdk|@smithy|@infisical|@1password|google-auth-library|gaxios)\//;
 const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
 
 export const options: BuildOptions = {
@@ -28,7 +31,11 @@ export const options: BuildOptions = {
   legalComments: "none",
   metafile: true,
   sourcemap: process.env.CERVER_SOURCEMAP === "1" ? "linked" : false,
-  define: { __CERVER_VERSION__: JSON.stringify(version) },
+  define: {
+    __CERVER_VERSION__: JSON.stringify(version),
+    // It speaks of next year's versions to whoever reads stderr.
+    "process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED": '"true"',
+  },
   // CommonJS packages ask for Node's own modules with require.
   banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
   // Its CommonJS form asks for its own files in a way that no bundler follows.
@@ -42,7 +49,10 @@ export const options: BuildOptions = {
     "bufferutil",
     "utf-8-validate",
     "pino-pretty",
+    // 14 MB of WebAssembly: whoever wants it installs it (ADR 15).
+    "@1password/sdk",
   ],
+  plugins: [withoutAwsLogin(), englishOnly()],
 };
 
 const { metafile } = await build(options);
@@ -53,6 +63,7 @@ refuseHeavyStart(
 );
 refuseHeavyStart(metafile!, "cli/serve-mcp.js", /^src\/(?!cli\/|util\/|protocol\/errors)|node_modules\//);
 refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);
+for (const mode of ["mcp", "relay"]) refuseHeavyStart(metafile!, `src/${mode}/start.ts`, SECRET_BACKEND);
 await buildClient(root, join(staging, "client"));
 await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(metafile!));
 await rm(dist, { recursive: true, force: true });
@@ -60,9 +71,50 @@ await rename(staging, dist);
 await removeOldStaging();
 await report(metafile!);
 
-/** An entry must not hold what it does not need at every start: modes are loaded when they are started. */
+/**
+ * The login at Infisical with AWS's own credentials, which cerver does not have: the chain of them is left out of the bundle.
+ *
+ * What is called of it all the same says so.
+ */
+function withoutAwsLogin(): Plugin {
+  return {
+    name: "without-aws-login",
+    setup(build) {
+      const left =
+        /^(?:@aws-sdk\/credential-providers|@aws-crypto\/sha256-js|@smithy\/(?:protocol-http|signature-v4))$/;
+      build.onResolve({ filter: left }, ({ importer, path }) =>
+        /node_modules\/@infisical\/sdk\//.test(importer) ? { path, namespace: "left-out" } : undefined,
+      );
+      build.onLoad({ filter: /.*/, namespace: "left-out" }, () => ({
+        contents:
+          'const none=()=>{throw new Error("The login with AWS credentials is not in cerver.")};' +
+          "export{none as fromNodeProviderChain,none as Sha256,none as HttpRequest,none as SignatureV4};",
+      }));
+    },
+  };
+}
+
+/** zod's words for what is wrong with a value, in fifty languages, are half of what every mode loads; cerver's own are English. */
+function englishOnly(): Plugin {
+  return {
+    name: "english-only",
+    setup(build) {
+      build.onLoad({ filter: /node_modules\/zod\/v4\/locales\/index\.js$/ }, () => ({
+        contents: 'export { default as en } from "./en.js";',
+      }));
+    },
+  };
+}
+
+/**
+ * An entry must not hold what it does not need at every start: modes are loaded when they are started.
+ *
+ * `entryName` is an entry's file in dist/, or the source file of a mode that is loaded by import().
+ */
 function refuseHeavyStart({ outputs }: Metafile, entryName: string, unwanted: RegExp): void {
-  const entry = Object.keys(outputs).find((path) => path.endsWith(`/${entryName}`))!;
+  const entry = Object.keys(outputs).find(
+    (path) => path.endsWith(`/${entryName}`) || outputs[path]!.entryPoint === entryName,
+  )!;
   const loaded = new Set<string>();
   const visit = (path: string) => {
     if (loaded.has(path)) return;

@@ -49,8 +49,10 @@ of them under one folder.
 | \`CERVER_REHEARSAL\` | for the gateway: cassettes to play as providers, paths separated by commas; see [rehearsal.md](rehearsal.md) |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
 | \`CERVER_REDACT\` | for the relay: what is taken out of the output of runs; \`all\` (secrets and the shapes of credentials), \`secrets\` or \`off\` |
-| \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` and the secrets of runs look: \`env\`, \`aws\` or \`exec\`; see [secrets.md](secrets.md) |
+| \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` and the secrets of runs look: \`env\`, \`infisical\`, \`1password\`, \`aws\`, \`gcp\` or \`exec\`; see [secrets.md](secrets.md) |
 | \`CERVER_SECRETS_EXEC\` | the program of \`exec\`: its path, or a JSON array of it and its arguments |
+| \`CERVER_SECRETS_EXEC_ENV\` | variables that this program gets beside the usual ones, separated by commas; \`*\` may end one |
+| \`CERVER_SECRETS_OP_REFERENCE\` | where \`1password\` looks for a bare name, such as \`op://agents/{name}/credential\` |
 | \`CERVER_SECRETS_ALLOW\` | the only secrets that are handed out, separated by commas; \`*\` may end one. Of its own variables a relay gives runs none that is not on it |
 | \`CERVER_HOME\` | one folder for all files |
 | \`NO_COLOR\`, \`FORCE_COLOR\` | colours off, colours on |

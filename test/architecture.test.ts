@@ -45,7 +45,10 @@ const HOMES: [library: RegExp, home: RegExp][] = [
     /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
   [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
-  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-backend\.ts$/],
+  [/^@infisical\/sdk$/, /^secrets\/infisical-transport\.ts$/],
+  [/^google-auth-library$/, /^secrets\/gcp-backend\.ts$/],
+  [/^@1password\/sdk$/, /^secrets\/1password-sdk\.ts$/],
+  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-program\.ts$/],
 ];
 
 interface Import {

@@ -258,7 +258,22 @@ describe("secrets that a run prints", () => {
         name: "cerver_session_export",
         arguments: { session_id: session },
       });
-      const read = [peek, text]
+      const other = await cerver.session();
+      const runs = [];
+      for (const [name] of values) {
+        const secret = `LEAK_${name}`;
+        const code = PROGRAM.replace("process.env.LEAK", `process.env.${secret}`);
+        const ran = await client.callTool({
+          name: "cerver_run",
+          arguments: { session_id: other, code, runtime: "node", secrets: [secret], envs: { PIECE: "7" } },
+        });
+        expect(ran.structuredContent).toMatchObject({
+          status: "succeeded",
+          stdout: expect.stringContaining(`[redacted:${secret}]`),
+        });
+        runs.push(ran);
+      }
+      const read = [peek, text, ...runs]
         .map((one) => `${JSON.stringify(one)}\n${(one.content as { text: string }[])[0]!.text}`)
         .join("\n");
       expect(read).toContain("[redacted:LEAK_");
@@ -266,7 +281,7 @@ describe("secrets that a run prints", () => {
     } finally {
       await client.close();
     }
-  });
+  }, 60_000);
 
   test("are each on the audit, by name", async () => {
     const { uses, next_cursor } = await cerver.client.secretUses({ session_id: session, limit: 15 });

@@ -22,6 +22,7 @@ import { routeCommand } from "./commands/route.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
 import { searchCommand } from "./commands/search.js";
+import { secretsCommand } from "./commands/secrets.js";
 import { sessionsCommand } from "./commands/sessions.js";
 import { signinLinkCommand } from "./commands/signin-link.js";
 import { stressTestCommand } from "./commands/stress-test.js";
@@ -95,6 +96,7 @@ export function createProgram(context: CliContext): Command {
     limitsCommand,
     auditCommand,
     mcpCommand,
+    secretsCommand,
     loginCommand,
     logoutCommand,
     whoamiCommand,

@@ -4,7 +4,7 @@ import { isSecretReference } from "../protocol/secret-reference.js";
 import type { NamedSecret } from "../redaction/secret-patterns.js";
 import { SHORTEST_SECRET } from "../redaction/secret-patterns.js";
 import { splitSecretReference } from "../secrets/secret-reference.js";
-import { openSecrets } from "../secrets/secrets.js";
+import { openSecrets, type Secrets } from "../secrets/secrets.js";
 import type { Logger } from "../util/logger.js";
 import type { Env } from "../util/paths.js";
 
@@ -23,6 +23,8 @@ export interface ResolvedSecrets {
 export class RunSecrets {
   readonly #env: Env;
   readonly #logger: Logger;
+  /** One for all runs, which keeps the logins at backends. */
+  #secrets: Secrets | undefined;
 
   constructor(env: Env, logger: Logger) {
     this.#env = env;
@@ -52,7 +54,8 @@ export class RunSecrets {
   }
 
   async #fetchAll(wanted: ReadonlyMap<string, string>, signal: AbortSignal): Promise<ResolvedSecrets> {
-    const secrets = openSecrets(this.#env, { timeoutMs: FETCH_TIMEOUT_MS });
+    this.#secrets ??= openSecrets(this.#env, { timeoutMs: FETCH_TIMEOUT_MS });
+    const secrets = this.#secrets;
     const resolved: ResolvedSecrets = { envs: {}, secrets: [], used: [] };
     const fetched = await Promise.all(
       [...wanted].map(async ([variable, reference]) => {

@@ -1,24 +1,79 @@
-import { GetSecretValueCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
+import {
+  GetSecretValueCommand,
+  SecretsManagerClient,
+  type SecretsManagerClientConfig,
+} from "@aws-sdk/client-secrets-manager";
 import { CerverError } from "../protocol/errors.js";
+import type { Env } from "../util/paths.js";
 import type { SecretBackend } from "./secret-backend.js";
+import {
+  notSetUp,
+  notText,
+  type Store,
+  type StoreFailure,
+  statusFailure,
+  storeFailure,
+} from "./store-failure.js";
 
 /** A name or an ARN, then a key of its JSON object. */
 const NAME = /^([\w/+=.@:-]{1,512})(?:#(.{1,256}))?$/;
 
+const STORE: Store = {
+  title: "AWS Secrets Manager",
+  hints: {
+    not_found: "Check the name and AWS_REGION, or create the secret.",
+    refused: "Allow the identity secretsmanager:GetSecretValue on it, and kms:Decrypt on its key.",
+    expired:
+      "Set or renew them, for example with `aws sso login`, and see that this machine's clock is right.",
+    unreachable: "Check AWS_REGION, AWS_ENDPOINT_URL and this machine's connection, then ask again.",
+    rate_limited: "Wait some seconds, then ask again.",
+  },
+};
+
+/** AWS's names of its errors. */
+const FAILURES: Record<string, StoreFailure> = {
+  ResourceNotFoundException: "not_found",
+  AccessDeniedException: "refused",
+  DecryptionFailure: "refused",
+  ExpiredTokenException: "expired",
+  ExpiredToken: "expired",
+  UnrecognizedClientException: "expired",
+  InvalidSignatureException: "expired",
+  SignatureDoesNotMatch: "expired",
+  IncompleteSignature: "expired",
+  MissingAuthenticationToken: "expired",
+  InvalidClientTokenId: "expired",
+  CredentialsProviderError: "expired",
+  TokenProviderError: "expired",
+  ThrottlingException: "rate_limited",
+  TooManyRequestsException: "rate_limited",
+};
+
 /**
- * AWS Secrets Manager, by the SDK's default chain of credentials and its own variables (`AWS_REGION`, `AWS_PROFILE`,
- * `AWS_ENDPOINT_URL`). `NAME#KEY` is one field of a secret that is a JSON object.
+ * AWS Secrets Manager, by AWS's own variables and, where those give no credentials, the SDK's default chain of them.
+ * `NAME#KEY` is one field of a secret that is a JSON object.
  */
-export function awsBackend(): SecretBackend {
-  const client = new SecretsManagerClient({ maxAttempts: 2 });
+export function awsBackend(env: Env): SecretBackend {
+  const config = clientConfig(env);
+  const client = new SecretsManagerClient(config);
   return {
     name: "aws",
+    setup: [
+      config.region ?? "the region of the profile",
+      config.profile && `profile ${config.profile}`,
+      config.endpoint,
+    ]
+      .filter(Boolean)
+      .join(", "),
     async fetch(name, signal) {
       const [, id, key] = NAME.exec(name) ?? [];
       if (id === undefined)
         throw new CerverError("invalid_request", "name: this is no name of a secret at AWS.", {
           hint: "For example prod/db, or prod/db#password for a field of a JSON object.",
         });
+      await client.config.region().catch(() => {
+        throw notSetUp("aws", "region", "Set AWS_REGION, for example to eu-west-1.");
+      });
       let answer: { SecretString?: string | undefined };
       try {
         answer = await client.send(new GetSecretValueCommand({ SecretId: id }), { abortSignal: signal });
@@ -26,10 +81,7 @@ export function awsBackend(): SecretBackend {
         signal.throwIfAborted();
         throw failure(name, error);
       }
-      if (answer.SecretString === undefined)
-        throw new CerverError("unsupported", `The value of ${name} at AWS is binary.`, {
-          hint: "Store it as a text, for example in base64.",
-        });
+      if (answer.SecretString === undefined) throw notText(STORE.title, name);
       return {
         name,
         value: key === undefined ? answer.SecretString : field(name, key, answer.SecretString),
@@ -37,6 +89,29 @@ export function awsBackend(): SecretBackend {
       };
     },
   };
+}
+
+function clientConfig(env: Env) {
+  const region = env.AWS_REGION || env.AWS_DEFAULT_REGION;
+  const endpoint = env.AWS_ENDPOINT_URL_SECRETS_MANAGER || env.AWS_ENDPOINT_URL;
+  const {
+    AWS_PROFILE: profile,
+    AWS_ACCESS_KEY_ID: id,
+    AWS_SECRET_ACCESS_KEY: key,
+    AWS_SESSION_TOKEN: token,
+  } = env;
+  return {
+    maxAttempts: 2,
+    ...(region && { region }),
+    ...(endpoint && { endpoint }),
+    ...(profile && { profile }),
+    // As in the default chain, keys go before nothing but a profile.
+    ...(!profile &&
+      id &&
+      key && {
+        credentials: { accessKeyId: id, secretAccessKey: key, ...(token && { sessionToken: token }) },
+      }),
+  } satisfies SecretsManagerClientConfig;
 }
 
 function field(name: string, key: string, text: string): string {
@@ -54,45 +129,8 @@ function field(name: string, key: string, text: string): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** AWS's own messages are left out: they can hold account numbers, ARNs and parts of keys. */
 function failure(name: string, error: unknown): CerverError {
-  const word = (error as { name?: unknown })?.name;
-  switch (word) {
-    case "ResourceNotFoundException":
-      return new CerverError(
-        "secret_not_found",
-        `There is no secret ${name} at AWS Secrets Manager in this region.`,
-        {
-          hint: "Check the name and AWS_REGION, or create the secret.",
-        },
-      );
-    case "AccessDeniedException":
-    case "DecryptionFailure":
-      return new CerverError("secret_refused", `AWS Secrets Manager refuses to give out ${name}.`, {
-        hint: "Allow the identity secretsmanager:GetSecretValue on it, and kms:Decrypt on its key.",
-      });
-    case "ExpiredTokenException":
-    case "ExpiredToken":
-    case "UnrecognizedClientException":
-    case "InvalidSignatureException":
-    case "InvalidClientTokenId":
-    case "CredentialsProviderError":
-    case "TokenProviderError":
-      return new CerverError(
-        "secret_expired",
-        `AWS does not take the credentials that ${name} was asked with.`,
-        {
-          hint: "Renew them, for example with `aws sso login`, and see that this machine's clock is right.",
-        },
-      );
-    case "ThrottlingException":
-    case "TooManyRequestsException":
-      return new CerverError("secret_rate_limited", "AWS Secrets Manager was asked too often.", {
-        hint: "Wait some seconds, then ask again.",
-      });
-    default:
-      return new CerverError("secret_unreachable", `AWS Secrets Manager gave no answer about ${name}.`, {
-        hint: "Check AWS_REGION, AWS_ENDPOINT_URL and this machine's connection, then ask again.",
-      });
-  }
+  const { name: word, $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
+  const kind = word !== undefined && Object.hasOwn(FAILURES, word) ? FAILURES[word] : undefined;
+  return kind ? storeFailure(STORE, kind, name) : statusFailure(STORE, $metadata?.httpStatusCode, name);
 }

@@ -11,6 +11,7 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 export function envBackend(env: Env): SecretBackend {
   return {
     name: "env",
+    setup: "the environment that cerver was started with",
     async fetch(name) {
       if (!NAME.test(name)) {
         throw new CerverError(

@@ -1,9 +1,9 @@
-import { spawn } from "node:child_process";
 import { CerverError } from "../protocol/errors.js";
 import type { Env } from "../util/paths.js";
+import { printedText, programEnv, runProgram } from "./exec-program.js";
 import type { SecretBackend } from "./secret-backend.js";
+import { notSetUp, notText } from "./store-failure.js";
 
-const MAX_OUTPUT_BYTES = 65_536 + 2;
 /** No leading dash: a name must not be read as an option. */
 const NAME = /^[A-Za-z0-9_/.@][\w./:@#+=-]{0,255}$/;
 
@@ -13,30 +13,38 @@ const EXIT = { notFound: 66, unreachable: 69, rateLimited: 75, refused: 77, expi
 /**
  * Secrets that a program of the user's prints.
  *
- * It gets the name as its last argument and is started without a shell; the value is its stdout, less one newline at the
- * end. Its stderr is dropped, as it may hold anything. It is killed with its children when the signal aborts.
+ * It gets the name as its last argument; the value is its stdout, less one newline at the end. Of the environment it has the
+ * usual and what `CERVER_SECRETS_EXEC_ENV` names.
  */
 export function execBackend(env: Env): SecretBackend {
-  const [program, ...args] = command(env.CERVER_SECRETS_EXEC);
+  const argv = command(env.CERVER_SECRETS_EXEC);
+  const names = (env.CERVER_SECRETS_EXEC_ENV ?? "").split(",").map((name) => name.trim());
+  const programsEnv = programEnv(env, names.filter(Boolean));
   return {
     name: "exec",
+    setup: `the program ${argv[0]}`,
     async fetch(name, signal) {
       if (!NAME.test(name))
         throw new CerverError("invalid_request", "name: the secrets program cannot be asked for this name.", {
           hint: "Letters, digits and _ . / : @ # + = - are possible, and no dash at the start.",
         });
-      const { code, output } = await run(program!, [...args, name], env, signal);
+      const { code, output } = await runProgram([...argv, name], { env: programsEnv, signal });
       if (code !== 0) throw failure(name, code);
-      return { name, value: text(name, output), source: "exec" };
+      const value = printedText(output);
+      if (value === undefined) throw notText("the secrets program", name);
+      if (value === "") throw failure(name, EXIT.notFound);
+      return { name, value, source: "exec" };
     },
   };
 }
 
 function command(setting: string | undefined): string[] {
   if (!setting)
-    throw new CerverError("unsupported", "The secrets backend exec has no program to ask.", {
-      hint: 'Set CERVER_SECRETS_EXEC to its path, or to a JSON array such as ["pass", "show"].',
-    });
+    throw notSetUp(
+      "exec",
+      "program to ask",
+      'Set CERVER_SECRETS_EXEC to its path, or to a JSON array such as ["pass", "show"].',
+    );
   if (!setting.startsWith("[")) return [setting];
   const parsed = parseJson(setting);
   if (Array.isArray(parsed) && parsed[0] && parsed.every((part) => typeof part === "string")) return parsed;
@@ -51,62 +59,6 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function run(program: string, args: string[], env: Env, signal: AbortSignal) {
-  return new Promise<{ code: number | null; output: Buffer }>((resolve, reject) => {
-    signal.throwIfAborted();
-    // A group of its own, so that its children end with it.
-    const child = spawn(program, args, {
-      env: { ...env },
-      stdio: ["ignore", "pipe", "ignore"],
-      detached: true,
-    });
-    const chunks: Buffer[] = [];
-    let size = 0;
-    const end = (settle: () => void) => {
-      signal.removeEventListener("abort", onAbort);
-      settle();
-    };
-    const stop = (reason: unknown) =>
-      end(() => {
-        killGroup(child.pid);
-        child.stdout.destroy();
-        reject(reason);
-      });
-    const onAbort = () => stop(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    child.on("error", () => stop(cannotStart(program)));
-    child.stdout.on("data", (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > MAX_OUTPUT_BYTES) stop(tooLarge());
-      else chunks.push(chunk);
-    });
-    child.on("close", (code) => end(() => resolve({ code, output: Buffer.concat(chunks) })));
-  });
-}
-
-function killGroup(pid: number | undefined): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // It has ended by itself.
-  }
-}
-
-function text(name: string, output: Buffer): string {
-  let value: string;
-  try {
-    value = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(output);
-  } catch {
-    throw new CerverError("unsupported", `The value of ${name} is not text in UTF-8.`, {
-      hint: "Have the program print it as base64.",
-    });
-  }
-  value = value.replace(/\r?\n$/, "");
-  if (value === "") throw failure(name, EXIT.notFound);
-  return value;
 }
 
 function failure(name: string, code: number | null): CerverError {
@@ -147,16 +99,4 @@ function failure(name: string, code: number | null): CerverError {
         { hint: `Run it by hand with ${name} as its last argument, and see what it prints.` },
       );
   }
-}
-
-function cannotStart(program: string): CerverError {
-  return new CerverError("secret_unreachable", `The secrets program ${program} cannot be started.`, {
-    hint: "Check CERVER_SECRETS_EXEC: the path, and that the file may be executed.",
-  });
-}
-
-function tooLarge(): CerverError {
-  return new CerverError("too_large", "The secrets program printed more than 64 KiB.", {
-    hint: "Have it print the value and nothing else.",
-  });
 }

@@ -14,5 +14,7 @@ export interface Secret {
  */
 export interface SecretBackend {
   readonly name: string;
+  /** How it is set up, for people: which login, which place. Never a secret. */
+  readonly setup: string;
   fetch(name: string, signal: AbortSignal): Promise<Secret>;
 }

@@ -15,11 +15,6 @@ const SCHEMES = [
   ["gcp-sm://", "gcp"],
 ] as const;
 
-/** Whether a text is a reference to a secret, in any of the forms that {@link splitSecretReference} reads. */
-export function isSecretReference(text: string): boolean {
-  return text.startsWith("secret://") || SCHEMES.some(([scheme]) => text.startsWith(scheme));
-}
-
 /**
  * `secret://BACKEND/NAME`, `secret://NAME`, a backend's own form such as `env:NAME` or `op://vault/item/field`, or a bare name.
  *

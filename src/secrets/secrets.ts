@@ -9,11 +9,16 @@ const MAX_VALUE_BYTES = 65_536;
 const MAX_REFERENCE_LENGTH = 1024;
 
 /** Each is loaded when a secret is asked of it. */
-const BACKENDS: Record<string, (env: Env) => Promise<SecretBackend>> = {
+const BACKENDS: Record<string, (env: Env, fetch: typeof globalThis.fetch) => Promise<SecretBackend>> = {
   env: async (env) => (await import("./env-backend.js")).envBackend(env),
-  aws: async () => (await import("./aws-backend.js")).awsBackend(),
+  infisical: async (env, fetch) => (await import("./infisical-backend.js")).infisicalBackend(env, fetch),
+  "1password": async (env) => (await import("./1password-backend.js")).onePasswordBackend(env),
+  aws: async (env) => (await import("./aws-backend.js")).awsBackend(env),
+  gcp: async (env, fetch) => (await import("./gcp-backend.js")).gcpBackend(env, fetch),
   exec: async (env) => (await import("./exec-backend.js")).execBackend(env),
 };
+/** The names that `CERVER_SECRETS_BACKEND` may have. */
+export const BACKEND_NAMES = Object.keys(BACKENDS);
 
 export interface Secrets {
   /**
@@ -23,10 +28,12 @@ export interface Secrets {
    * nothing, `too_large`, and `unsupported` for a backend there is not.
    */
   fetch(nameOrReference: string, signal?: AbortSignal): Promise<Secret>;
+  /** How a backend is set up, in words for people. Throws `unsupported` when a setting is missing. */
+  setup(backend: string): Promise<string>;
 }
 
 /** The secrets that this environment gives access to; throws `unsupported` for an unknown `CERVER_SECRETS_BACKEND`. */
-export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS } = {}): Secrets {
+export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS, fetch = globalThis.fetch } = {}): Secrets {
   const defaultBackend = env.CERVER_SECRETS_BACKEND || "env";
   if (!Object.hasOwn(BACKENDS, defaultBackend))
     throw unknownBackend(`CERVER_SECRETS_BACKEND is "${defaultBackend}"`);
@@ -34,12 +41,16 @@ export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS } = {}): Secrets 
   const opened = new Map<string, Promise<SecretBackend>>();
 
   const open = (name: string) => {
-    const backend = opened.get(name) ?? BACKENDS[name]!(env);
+    const backend = opened.get(name) ?? BACKENDS[name]!(env, fetch);
     opened.set(name, backend);
     return backend;
   };
 
   return {
+    async setup(backend) {
+      if (!Object.hasOwn(BACKENDS, backend)) throw unknownBackend("The reference names another backend");
+      return (await open(backend)).setup;
+    },
     async fetch(nameOrReference, signal) {
       signal?.throwIfAborted();
       if (nameOrReference.length > MAX_REFERENCE_LENGTH)
@@ -54,7 +65,7 @@ export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS } = {}): Secrets 
       const timeout = AbortSignal.timeout(timeoutMs);
       const either = signal ? AbortSignal.any([signal, timeout]) : timeout;
       try {
-        const secret = await (await open(backend)).fetch(name, either);
+        const secret = await within(either, async () => (await open(backend)).fetch(name, either));
         if (Buffer.byteLength(secret.value) > MAX_VALUE_BYTES) throw tooLarge(name, backend);
         return secret;
       } catch (error) {
@@ -66,9 +77,24 @@ export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS } = {}): Secrets 
   };
 }
 
+/** What `ask` gives, or the signal's reason at once when it aborts: not every vendor's library listens to it. */
+async function within<T>(signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  let onAbort = () => {};
+  const over = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([ask(), over]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
 function unknownBackend(what: string): CerverError {
   return new CerverError("unsupported", `${what}, which this version has no backend for.`, {
-    hint: `Use one of: ${Object.keys(BACKENDS).join(", ")}.`,
+    hint: `Use one of: ${BACKEND_NAMES.join(", ")}.`,
   });
 }
 

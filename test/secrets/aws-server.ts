@@ -6,6 +6,8 @@ const ERROR_OF: Record<string, [status: number, type: string]> = {
   REFUSED: [400, "AccessDeniedException"],
   EXPIRED: [400, "ExpiredTokenException"],
   LIMITED: [400, "ThrottlingException"],
+  ODD: [400, "InvalidRequestException"],
+  BROKEN: [503, "ServiceUnavailable"],
 };
 
 /** Secrets Manager's JSON 1.1 protocol, GetSecretValue only. Signatures are computed again and have to be the same. */
