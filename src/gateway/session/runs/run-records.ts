@@ -154,14 +154,30 @@ export class RunRecords {
       .execute();
   }
 
-  /** The lost runs that may still settle, by machine. */
-  async lost(): Promise<Map<string, string[]>> {
+  /**
+   * Runs that may still settle, by machine: those that are lost, and with `runningSince` those in the background that their
+   * machine has had since before then, in milliseconds since 1970.
+   */
+  async unsettled(runningSince?: number): Promise<Map<string, string[]>> {
     const rows = await this.#db
       .selectFrom("runs")
       .select(["id", "compute_id"])
       .where("ended_at", "is", null)
-      .where("status", "=", "lost")
       .where("compute_id", "is not", null)
+      .where(({ eb, and, or }) =>
+        or([
+          eb("status", "=", "lost"),
+          ...(runningSince === undefined
+            ? []
+            : [
+                and([
+                  eb("status", "=", "running"),
+                  eb("background", "=", 1),
+                  eb("confirmed_at", "<=", runningSince),
+                ]),
+              ]),
+        ]),
+      )
       .execute();
     const byCompute = new Map<string, string[]>();
     for (const { id, compute_id } of rows)

@@ -14,6 +14,8 @@ import { type RunRecords, recordedRun, unknownOutcome } from "./run-records.js";
 
 /** How often machines are asked for runs that are still lost. */
 const SETTLE_MS = 3_000;
+/** How often background runs are asked for whose end is not heard of: the machine tells of it, unless something went wrong. */
+const ASK_RUNNING_MS = 60_000;
 /** How long a machine may take to say what it knows of a run, and of many at once. */
 const LOOKUP_TIMEOUT_MS = 10_000;
 const LOOKUPS_TIMEOUT_MS = 60_000;
@@ -48,6 +50,8 @@ export class RunSettlement {
   /** The runs whose requests may be on their way: on which link of their machine, and since when. */
   readonly #onTheWay = new Map<string, { link: number; since: number }>();
   readonly #undelivered = new Map<string, Undelivered>();
+  #isSettling = false;
+  #askedRunningAt = performance.now();
   readonly #sweep: NodeJS.Timeout;
   #stopping = false;
 
@@ -55,7 +59,7 @@ export class RunSettlement {
     this.#deps = deps;
     this.#live = deps.live;
     // A link can break while runs are being settled, and a caller can leave in between: nothing stays open for that.
-    this.#sweep = setInterval(() => void this.#settleLost(), SETTLE_MS).unref();
+    this.#sweep = setInterval(() => void this.#settleOpen(), SETTLE_MS).unref();
     deps.computes.onPresence((computeId, online) => {
       void (online ? this.#cameBack(computeId) : this.#wentAway(computeId)).catch((error: unknown) => {
         if (isLost(error) || isOffline(error)) return;
@@ -133,7 +137,7 @@ export class RunSettlement {
       await ends?.body?.cancel().catch(() => {});
       return;
     }
-    void this.#listen(ends.body, computeId, durable);
+    void this.#listen(ends.body, computeId);
     const open = await this.#deps.records.open(computeId);
     await this.settle(
       open.map(({ id }) => id),
@@ -142,24 +146,38 @@ export class RunSettlement {
     );
   }
 
-  /** Asks the machines that are there for runs that are still lost. */
-  async #settleLost(): Promise<void> {
+  /** Asks the machines that are there for runs that are still lost, and now and then for all that they run. */
+  async #settleOpen(): Promise<void> {
     const now = performance.now();
     for (const [id, { until }] of this.#undelivered) if (now > until) this.#undelivered.delete(id);
     for (const [id, sent] of this.#onTheWay) if (isPast(sent)) this.#onTheWay.delete(id);
+    if (this.#isSettling) return;
+    this.#isSettling = true;
     try {
-      for (const [computeId, ids] of await this.#deps.records.lost()) {
-        const durable = this.durableOf(computeId);
-        if (!durable || !this.#deps.computes.isOnline(computeId)) continue;
-        await this.settle(ids, computeId, durable);
-      }
+      const askRunning = now - this.#askedRunningAt > ASK_RUNNING_MS;
+      if (askRunning) this.#askedRunningAt = now;
+      const open = await this.#deps.records.unsettled(askRunning ? Date.now() - ASK_RUNNING_MS : undefined);
+      await Promise.all([...open].map(([computeId, ids]) => this.#settleOn(computeId, ids)));
     } catch (error) {
-      if (this.#stopping || isLost(error) || isOffline(error)) return;
-      this.#deps.logger.warn({ err: error }, "lost runs could not be settled");
+      if (!this.#stopping) this.#deps.logger.warn({ err: error }, "open runs could not be read");
+    } finally {
+      this.#isSettling = false;
     }
   }
 
-  async #listen(body: ReadableStream<Uint8Array>, computeId: string, durable: DurableRuns): Promise<void> {
+  /** One machine that does not answer keeps no other from it. */
+  async #settleOn(computeId: string, ids: readonly string[]): Promise<void> {
+    const durable = this.durableOf(computeId);
+    if (!durable || !this.#deps.computes.isOnline(computeId)) return;
+    try {
+      await this.settle(ids, computeId, durable);
+    } catch (error) {
+      if (this.#stopping || isLost(error) || isOffline(error)) return;
+      this.#deps.logger.warn({ err: error, compute_id: computeId }, "open runs could not be settled");
+    }
+  }
+
+  async #listen(body: ReadableStream<Uint8Array>, computeId: string): Promise<void> {
     let text = "";
     try {
       for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
@@ -167,7 +185,8 @@ export class RunSettlement {
         const lines = text.split("\n");
         text = lines.pop()!;
         const ids = lines.filter(Boolean).map((line) => (JSON.parse(line) as { run_id: string }).run_id);
-        await this.settle(ids, computeId, durable);
+        // What this one fails for is asked for again by the sweep; the next end is heard all the same.
+        await this.#settleOn(computeId, ids);
       }
     } catch (error) {
       if (!isLost(error) && !isOffline(error) && (error as Error).name !== "AbortError")
