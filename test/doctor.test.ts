@@ -71,12 +71,12 @@ async function listening(server: Server | ReturnType<typeof createTcpServer>): P
 
 /** Passes requests on to the gateway, and changes the headers of its answers. */
 const passOn =
-  (gatewayUrl: string, more: Record<string, string> = {}) =>
+  (gatewayUrl: string, more: () => Record<string, string> = () => ({})) =>
   (request: IncomingMessage, response: ServerResponse) => {
     const { connection: _, upgrade: __, ...headers } = request.headers;
     const onward = requestHttp(gatewayUrl + request.url, { method: request.method, headers });
     onward.on("response", (answer) => {
-      response.writeHead(answer.statusCode!, { ...answer.headers, ...more });
+      response.writeHead(answer.statusCode!, { ...answer.headers, ...more() });
       answer.pipe(response);
     });
     onward.on("error", () => response.destroy());
@@ -227,8 +227,8 @@ describe("what is broken", () => {
     [90_000, "warn", /^this machine's clock is (?:89|90|91) s behind the gateway's$/],
   ])("a clock that is %i ms off", async (offMs, status, words) => {
     const { url, token } = await up();
-    const date = new Date(Date.now() + offMs).toUTCString();
-    const port = await listening(createServer(passOn(url, { date })));
+    const date = () => ({ date: new Date(Date.now() + offMs).toUTCString() });
+    const port = await listening(createServer(passOn(url, date)));
     const report = await doctor(["--gateway", `http://127.0.0.1:${port}`], { CERVER_API_TOKEN: token });
     expect(report.of("clock")).toMatchObject({ status, what: expect.stringMatching(words) });
   });
