@@ -48,6 +48,7 @@ test("--help lists every verb, and each verb's help has an example", async () =>
     "limits",
     "audit",
     "mcp",
+    "doctor",
     "secrets",
     "login",
     "logout",

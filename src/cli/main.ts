@@ -5,6 +5,7 @@ import { VERSION } from "../util/version.js";
 import { auditCommand } from "./commands/audit.js";
 import { completionCommand } from "./commands/completion.js";
 import { computesCommand } from "./commands/computes.js";
+import { doctorCommand } from "./commands/doctor.js";
 import { exportCommand } from "./commands/export.js";
 import { gatewayCommand } from "./commands/gateway.js";
 import { importCommand } from "./commands/import.js";
@@ -96,6 +97,7 @@ export function createProgram(context: CliContext): Command {
     limitsCommand,
     auditCommand,
     mcpCommand,
+    doctorCommand,
     secretsCommand,
     loginCommand,
     logoutCommand,

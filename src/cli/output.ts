@@ -49,6 +49,16 @@ export class Output {
     return this.#style("2", "22", text);
   }
 
+  green(text: string): string {
+    return this.#style("32", "39", text);
+  }
+  yellow(text: string): string {
+    return this.#style("33", "39", text);
+  }
+  red(text: string): string {
+    return this.#style("31", "39", text);
+  }
+
   #style(on: string, off: string, text: string): string {
     return this.colour ? `\u001b[${on}m${text}\u001b[${off}m` : text;
   }

@@ -1438,6 +1438,8 @@ export type WhoAmI = {
   project_slug?: string | null | undefined;
   scopes?: string[] | undefined;
   compute_id?: string | null | undefined;
+  /** When the token ends; null for one that does not. */
+  expires_at?: string | null | undefined;
 };
 
 export type WhyAwake = {

@@ -50,5 +50,6 @@ export const WhoAmI = z.looseObject({
   project_slug: z.string().nullable().optional(),
   scopes: z.array(z.string()).optional(),
   compute_id: z.string().nullable().optional(),
+  expires_at: z.string().nullable().optional().describe("When the token ends; null for one that does not."),
 });
 export type WhoAmI = z.infer<typeof WhoAmI>;

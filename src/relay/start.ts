@@ -198,7 +198,9 @@ async function listenToken(config: RelayConfig): Promise<{ token: string; tokenF
 
 /** This machine, ready to serve: runs that an earlier relay of it left are this one's now. */
 async function openHost(config: RelayConfig, { hasDisplay }: Pick<RelayDeps, "hasDisplay">, logger: Logger) {
-  const facts = await hostFacts({ hasDisplay });
+  const found = await hostFacts({ hasDisplay });
+  // What is in force here is told, so that its owner can see it from elsewhere.
+  const facts = { ...found, metadata: { ...found.metadata, redact: config.redact } };
   const hostEnv = hostEnvironment(config.hostEnv, config.allowEnv);
   const { stateDir, allowDirs } = config;
   const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs });

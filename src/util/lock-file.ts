@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { link, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { makePrivateFolder } from "./private-folder.js";
+import { VERSION } from "./version.js";
 
 /** Who holds a lock. */
 export interface LockHolder {
@@ -11,6 +12,8 @@ export interface LockHolder {
   since: string;
   /** What the holder says of itself, such as the address it serves. */
   note: string;
+  /** The holder's version of cerver. */
+  version?: string;
 }
 
 interface StoredHolder extends LockHolder {
@@ -35,6 +38,7 @@ export async function takeLock(path: string, note: string): Promise<Lock | LockH
     pid: process.pid,
     since: new Date().toISOString(),
     note,
+    version: VERSION,
     started: startOf(process.pid),
   };
   for (let attempt = 0; ; attempt++) {
@@ -49,6 +53,12 @@ export async function takeLock(path: string, note: string): Promise<Lock | LockH
     if (attempt === 3) return holder ?? { pid: 0, since: "unknown", note: "" };
     await rm(path, { force: true });
   }
+}
+
+/** Who holds a lock file now; undefined when nobody who is alive does. */
+export async function lockHolder(path: string): Promise<LockHolder | undefined> {
+  const holder = await read(path);
+  return holder && isAlive(holder) ? holder : undefined;
 }
 
 /** Whether what {@link takeLock} returned is a lock. */

@@ -214,7 +214,8 @@ function howReached({ name, url, holds_token }: ConfigPlace["servers"][number]):
   ];
 }
 
-function thisMachine({ env, cwd, process }: CliContext): Machine {
+/** This computer, as the settings of MCP clients see it. */
+export function thisMachine({ env, cwd, process }: CliContext): Machine {
   const home = (process.platform === "win32" ? env.USERPROFILE : env.HOME) || homedir();
   return { platform: process.platform, home, cwd, env };
 }

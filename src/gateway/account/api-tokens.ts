@@ -12,6 +12,8 @@ export interface Principal {
   readonly tokenId: string | null;
   /** The one compute that a relay's token serves. */
   readonly computeId: string | null;
+  /** When the token ends, in milliseconds since 1970; null for what does not. */
+  readonly expiresAt: number | null;
 }
 
 export interface CreateTokenOptions {
@@ -189,6 +191,7 @@ export class ApiTokens {
       scopes: new Set(row.scopes.split(" ") as Scope[]),
       tokenId: row.id,
       computeId: row.compute_id,
+      expiresAt: row.expires_at,
     };
     const cached = { row, principal, until: now + CACHE_MS };
     if (this.#cache.size >= MAX_CACHED) this.#cache.delete(this.#cache.keys().next().value!);

@@ -96,7 +96,7 @@ function unauthenticated(message: string): CerverError {
 }
 
 function owner(accountId: string): Principal {
-  return { accountId, scopes: new Set<Scope>(["admin"]), tokenId: null, computeId: null };
+  return { accountId, scopes: new Set<Scope>(["admin"]), tokenId: null, computeId: null, expiresAt: null };
 }
 
 /** A cookie is sent by the browser unasked, so what changes something has to come from our own pages. */

@@ -18,13 +18,14 @@ export function keyRoutes({ tokens, links, publicUrl }: KeyRoutesDeps) {
   const admin = requireScope("admin");
   return new Hono<{ Variables: AccountVariables }>()
     .get("/whoami", (c) => {
-      const { accountId, scopes, computeId } = c.var.principal;
+      const { accountId, scopes, computeId, expiresAt } = c.var.principal;
       return c.json({
         account_id: accountId,
         scope: "global",
         project_slug: null,
         scopes: [...scopes],
         compute_id: computeId,
+        expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
       });
     })
     .get("/account", (c) => c.json({ account_id: c.var.principal.accountId }))
