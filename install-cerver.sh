@@ -57,6 +57,9 @@ stopped() {
   trap '' HUP INT TERM
   if [ -n "$child_pid" ]; then
     kill "$child_pid" 2>/dev/null || true
+    # npm does not heed it while it downloads; what it was making is thrown away.
+    sleep 1
+    kill -s KILL "$child_pid" 2>/dev/null || true
     wait "$child_pid" 2>/dev/null || true
   fi
   printf 'Interrupted: nothing was changed that is not said above.\n' >&2
@@ -69,7 +72,9 @@ clean_up() {
   [ "$dry_run" = 0 ] || return 0
   # Folders that are left without anything in them.
   rmdir "$share/versions" "$share/node" "$share" 2>/dev/null || true
-  [ "$made_folders" = 0 ] || rmdir "$bin" "$data" "$HOME/.local" 2>/dev/null || true
+  for made in "$made_bin" "$made_data" "$made_local"; do
+    [ -z "$made" ] || rmdir "$made" 2>/dev/null || true
+  done
 }
 
 # The folder in which everything new is made. It is also the lock: only one installer has it.
@@ -82,7 +87,9 @@ begin_work() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/cerver-install.XXXXXX")
     return
   fi
-  [ -d "$data" ] || made_folders=1
+  [ -d "$bin" ] || made_bin=$bin
+  [ -d "$data" ] || made_data=$data
+  [ -d "$HOME/.local" ] || made_local="$HOME/.local"
   mkdir -p "$share" 2>/dev/null || fail "$share cannot be made." "Look at who owns the folders above it, or set XDG_DATA_HOME."
   if ! mkdir "$share/.installing" 2>/dev/null; then
     other=$(cat "$share/.installing/pid" 2>/dev/null) || other=
@@ -237,9 +244,9 @@ find_npm_version() {
       package="$package@${wanted:-latest}"
       ;;
   esac
-  npm_quietly view "$package" version >"$work/version" ||
+  npm_quietly view "$package" version >"$work/answer" ||
     fail "npm has no $package, or cannot be reached." "Look at the message above: a version that exists, npm's registry and proxy settings, or another CERVER_SOURCE."
-  version=$(cat "$work/version")
+  version=$(cat "$work/answer")
   case $version in
     [0-9]*.[0-9]*.[0-9]*) ;;
     *) version= ;;
@@ -310,7 +317,7 @@ build_commit() {
     fail "$address could not be fetched." "Look at the message above."
   git_quietly -C "$tree" -c advice.detachedHead=false checkout -q "$commit" || fail "$address has no commit $commit." "Name a branch or a tag."
   (cd "$tree" && [ -f package-lock.json ] && [ -f package.json ]) || fail "$what is not cerver." "Check the address in CERVER_SOURCE."
-  npm_quietly ci --prefix "$tree" --include=dev >&2 || fail "The libraries that $what is built with could not be installed." "Look at the message above: npm's registry, or its proxy."
+  npm_quietly ci --prefix "$tree" --include=dev >/dev/null || fail "The libraries that $what is built with could not be installed." "Look at the message above: npm's registry, or its proxy."
   npm_quietly run --prefix "$tree" --silent build >"$work/build.log" 2>&1 || {
     tail -n 20 "$work/build.log" >&2
     fail "$what could not be built." "Look at the message above, or install another version."
@@ -326,7 +333,7 @@ install_version() {
   staging="$work/version"
   mkdir "$staging"
   echo '{"private":true}' >"$staging/package.json"
-  npm_quietly install --prefix "$staging" --no-save --omit=dev "$spec" >&2 ||
+  npm_quietly install --prefix "$staging" --no-save --omit=dev "$spec" >/dev/null ||
     fail "$what could not be installed." "Look at the message above: npm's registry or proxy, or a full disk."
   [ -e "$staging/node_modules/.bin/cerver" ] || fail "What was installed from $source is not cerver." "Check CERVER_SOURCE."
   "$node" "$staging/node_modules/.bin/cerver" --version >/dev/null </dev/null || fail "The installed cerver does not start." "Look at the message above."
@@ -406,7 +413,9 @@ refuse_other_programs() {
 
 uninstall() {
   begin_work
-  made_folders=1
+  made_bin=$bin
+  made_data=$data
+  made_local="$HOME/.local"
   removed=0
   for path in "$bin/cerver" "$bin/cerver-mcp" "$share/current" "$share/versions" "$share/node"; do
     [ -e "$path" ] || [ -L "$path" ] || continue
@@ -456,7 +465,9 @@ main() {
   work=
   child_pid=
   changed=0
-  made_folders=0
+  made_bin=
+  made_data=
+  made_local=
   # Options are taken out one by one; what is the relay's goes to the end.
   left=$#
   while [ "$left" -gt 0 ]; do
