@@ -65,7 +65,7 @@ beforeAll(async () => {
   sums.wrong = `${"0".repeat(64)}  ${name}\n`;
   const versions = await Promise.all(["0.2.0", "0.3.0", "0.4.0", "0.5.0"].map(repack));
   server = await startPackageServer(versions, archive);
-}, 60_000);
+}, 120_000);
 afterAll(async () => {
   await server?.stop();
   await rm(folder, { recursive: true, force: true });
