@@ -52,7 +52,7 @@ export const options: BuildOptions = {
     // 14 MB of WebAssembly: whoever wants it installs it (ADR 15).
     "@1password/sdk",
   ],
-  plugins: [withoutAwsLogin()],
+  plugins: [withoutAwsLogin(), englishOnly()],
 };
 
 const { metafile } = await build(options);
@@ -89,6 +89,18 @@ function withoutAwsLogin(): Plugin {
         contents:
           'const none=()=>{throw new Error("The login with AWS credentials is not in cerver.")};' +
           "export{none as fromNodeProviderChain,none as Sha256,none as HttpRequest,none as SignatureV4};",
+      }));
+    },
+  };
+}
+
+/** zod's words for what is wrong with a value, in fifty languages, are half of what every mode loads; cerver's own are English. */
+function englishOnly(): Plugin {
+  return {
+    name: "english-only",
+    setup(build) {
+      build.onLoad({ filter: /node_modules\/zod\/v4\/locales\/index\.js$/ }, () => ({
+        contents: 'export { default as en } from "./en.js";',
       }));
     },
   };

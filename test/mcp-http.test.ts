@@ -228,6 +228,34 @@ describe("the doors of /mcp", () => {
     expect((await post(LIST, headers)).status).toBe(404);
   });
 
+  test("an answer whose stream broke is there for who comes back, and for nobody else", async () => {
+    const { transport } = await connect();
+    const session_id = await cerver.session();
+    const headers = { "mcp-session-id": transport.sessionId!, "mcp-protocol-version": "2025-11-25" };
+    const params = { name: "cerver_run", arguments: { session_id, code: "sleep 1; echo later" } };
+    const reader = (await post({ ...LIST, id: 77, method: "tools/call", params }, headers)).body!.getReader();
+    const first = new TextDecoder().decode((await reader.read()).value);
+    const lastEventId = /^id: (\S+)$/m.exec(first)![1]!;
+    expect(first).toMatch(/^retry: \d+$/m);
+    await reader.cancel();
+
+    const resume = (more: Record<string, string>) =>
+      fetch(address(), {
+        headers: {
+          authorization: `Bearer ${cerver.token}`,
+          accept: "text/event-stream",
+          "last-event-id": lastEventId,
+          ...headers,
+          ...more,
+        },
+      });
+    const stranger = await connect();
+    expect((await resume({ "mcp-session-id": stranger.transport.sessionId! })).status).toBe(400);
+    const answer = await (await resume({})).text();
+    expect(answer).toContain('"id":77');
+    expect(answer).toContain("later\\n");
+  });
+
   test("a connection that another gateway began is served all the same", async () => {
     const response = await post(LIST, {
       "mcp-session-id": "b7a3f3f0-0000-4000-8000-000000000000",

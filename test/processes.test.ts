@@ -288,7 +288,7 @@ test("the other verbs: peek, export, computes, sessions, logout", async () => {
   expect((await home.run(["computes"])).stdout).toMatch(/verbs +p69 +ready/);
   const file = join(home.folder, "out.md");
   expect((await home.run(["export", session_id, "--format", "markdown", "-o", file])).code).toBe(0);
-  expect(readFileSync(file, "utf8")).toContain("```\nshown\n[exit 0");
+  expect(readFileSync(file, "utf8")).toMatch(/```\n<<<data (\w+)\nshown\n\[exit 0[^\n]*\n>>>data \1\n```/);
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const lines = (await home.run(["export", session_id, "--format", "jsonl"])).stdout.trimEnd().split("\n");
   expect(lines.map((line) => JSON.parse(line).seq)).toEqual([0, 1]);

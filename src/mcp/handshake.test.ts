@@ -69,11 +69,15 @@ describe("the answer to a handshake", () => {
     }
   });
 
-  test("is none when the input ends or has no end of line", async () => {
-    const [stdin, stdout] = [new PassThrough(), new PassThrough()];
-    const answered = answerHandshake(stdin, stdout);
-    stdin.end();
-    expect(await answered).toBeUndefined();
-    expect(stdout.read()).toBeNull();
-  });
+  test.each([[""], ['{"jsonrpc":"2.0","id":1,"method":"init'], [initialize(WELL)]])(
+    "is none when the input ends within its first line: %j",
+    async (begun) => {
+      const [stdin, stdout] = [new PassThrough(), new PassThrough()];
+      stdin.on("error", (error) => expect.fail(error.message));
+      const answered = answerHandshake(stdin, stdout);
+      stdin.end(begun);
+      expect(await answered).toBeUndefined();
+      expect(stdout.read()).toBeNull();
+    },
+  );
 });

@@ -20,7 +20,8 @@ export async function answerHandshake(stdin: Readable, stdout: Writable): Promis
   const end = read.indexOf(0x0a);
   const answer = end === -1 ? undefined : handshakeAnswer(read.subarray(0, end).toString("utf8"));
   if (answer) stdout.write(`${JSON.stringify(answer)}\n`);
-  if (read.length > 0) stdin.unshift(read);
+  // Input that is over has no line that anybody could still answer.
+  if (read.length > 0 && !stdin.readableEnded) stdin.unshift(read);
   return answer?.id;
 }
 

@@ -4,11 +4,13 @@ import {
   isLegacyRequest,
   legacyStatelessFallback,
   type McpServer,
+  type ServerNotifier,
   WebStandardStreamableHTTPServerTransport,
 } from "@modelcontextprotocol/server";
 import { GatewayClient } from "../client/gateway-client.js";
 import type { Scope } from "../protocol/scopes.js";
 import { VERSION } from "../util/version.js";
+import { EventLog } from "./event-log.js";
 import { createMcpServer } from "./server.js";
 
 /** The same `id` is the same token, whose key may have been renewed. */
@@ -31,6 +33,10 @@ const MAX_BODY_BYTES = 4 * 1024 * 1024;
 const MAX_CONNECTIONS = 1_000;
 const IDLE_MS = 30 * 60_000;
 const LOOK_MS = 60_000;
+/** What is kept for clients whose streams break: several hundred of the longest results. */
+const EVENT_LOG = { maxEvents: 10_000, maxLength: 32 * 1024 * 1024 };
+/** When a client whose stream broke is to come back. */
+const RETRY_MS = 1_000;
 
 /** cerver's tools at a gateway's `/mcp`. They speak to that gateway with the caller's own token. */
 export function createMcpEndpoint({ gatewayUrl }: { gatewayUrl: string }): McpEndpoint<Caller> {
@@ -47,14 +53,16 @@ export function createMcpEndpoint({ gatewayUrl }: { gatewayUrl: string }): McpEn
 
 /**
  * The Model Context Protocol over Streamable HTTP: the stateless revision 2026-07-28, and those before it with or without
- * a connection of their own. A connection makes a call cancellable; nothing else depends on it, so a request whose
- * connection is not known here (another gateway has it, or this one is new) is served all the same.
+ * a connection of their own. A connection makes a call cancellable, and an answer whose stream broke can be asked for
+ * again; nothing else depends on it, so a request whose connection is not known here (another gateway has it, or this one
+ * is new) is served all the same.
  */
 export class McpEndpoint<C> {
   readonly #options: McpEndpointOptions<C>;
   readonly #connections = new Map<string, Connection<C>>();
   /** Ids of connections that their clients have ended. */
   readonly #ended = new Set<string>();
+  readonly #events = new EventLog(EVENT_LOG);
   readonly #timer = setInterval(() => this.#endIdle(), LOOK_MS).unref();
   readonly #modern;
   readonly #stateless;
@@ -67,6 +75,11 @@ export class McpEndpoint<C> {
     const limits = { maxRequestBodySize: MAX_BODY_BYTES };
     this.#modern = createMcpHandler(serve, { legacy: "reject", ...limits, ...(onerror && { onerror }) });
     this.#stateless = legacyStatelessFallback(serve, onerror, limits);
+  }
+
+  /** Tells clients of the stateless revision that listen what has changed. */
+  get notify(): ServerNotifier {
+    return this.#modern.notify;
   }
 
   async fetch(request: Request, caller: C): Promise<Response> {
@@ -97,14 +110,17 @@ export class McpEndpoint<C> {
   async #connect(request: Request, caller: C): Promise<Response> {
     const latest = { caller };
     const server = this.#options.serve(() => latest.caller);
+    const id = crypto.randomUUID();
     const transport = new WebStandardStreamableHTTPServerTransport({
-      sessionIdGenerator: () => crypto.randomUUID(),
+      sessionIdGenerator: () => id,
+      eventStore: this.#events.of(id),
+      retryInterval: RETRY_MS,
       maxRequestBodySize: MAX_BODY_BYTES,
-      onsessioninitialized: (id) => {
+      onsessioninitialized: () => {
         this.#connections.set(id, new Connection(latest, server, transport));
         if (this.#connections.size > MAX_CONNECTIONS) this.#end(this.#quietest());
       },
-      onsessionclosed: (id) => {
+      onsessionclosed: () => {
         this.#ended.add(id);
         if (this.#ended.size > MAX_CONNECTIONS) this.#ended.delete(this.#ended.values().next().value!);
         this.#end(id);
@@ -112,7 +128,10 @@ export class McpEndpoint<C> {
     });
     await server.connect(transport);
     const response = await transport.handleRequest(request);
-    if (transport.sessionId === undefined) await server.close();
+    if (transport.sessionId === undefined) {
+      this.#events.forget(id);
+      await server.close();
+    }
     return response;
   }
 
@@ -129,6 +148,7 @@ export class McpEndpoint<C> {
   #end(id: string): void {
     const connection = this.#connections.get(id);
     this.#connections.delete(id);
+    this.#events.forget(id);
     connection?.close().catch((error: Error) => this.#options.onerror?.(error));
   }
 }

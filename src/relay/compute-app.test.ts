@@ -8,6 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openCompute } from "../../test/compute.js";
+import { SmallDisk } from "../../test/faults/small-disk.js";
+import { newId } from "../protocol/ids.js";
 
 const BASE = "/api/cerver/provider/sandboxes";
 let folder: string;
@@ -252,5 +254,47 @@ describe("sandboxes", () => {
       status: 404,
       body: { error: "This relay serves no GET /etc/passwd." },
     });
+  });
+});
+
+describe("a run whose output no disk takes", () => {
+  const RUNS = "/api/cerver/provider/runs";
+  let disk: SmallDisk;
+  let full: typeof compute;
+
+  beforeAll(async () => {
+    const mounted = await SmallDisk.mount(8);
+    if (!(mounted instanceof SmallDisk)) return;
+    disk = mounted;
+    full = await openCompute(join(disk.folder, "state"), { HOME: folder });
+  });
+  afterAll(async () => {
+    await full?.close();
+    await disk?.unmount();
+  });
+
+  const ask = (path: string, json?: unknown) =>
+    full.app.fetch(
+      new Request(`http://compute${path}`, json ? { method: "POST", body: JSON.stringify(json) } : {}),
+    );
+
+  test("is looked up, and read, from memory: more than a reader is told at a time", async ({ skip }) => {
+    if (!disk) return skip("a small disk cannot be mounted here");
+    const runId = newId("run");
+    const { sandbox_id } = (await (await ask(BASE, {})).json()) as { sandbox_id: string };
+    const code = "sleep 0.5; head -c 3000000 /dev/zero | tr '\\0' x";
+    expect((await ask(`${BASE}/${sandbox_id}/runs`, { code, run_id: runId })).status).toBe(200);
+    await disk.fill();
+    // Nobody reads it, so that the output is kept for it where it is.
+    const unread = await ask(`${RUNS}/${runId}/stream`);
+    const state = async () => (await full.keeper.states([runId]))[0];
+    await expect.poll(async () => (await state())?.status).toBe("succeeded");
+
+    const found = (await (await ask(`${RUNS}/lookup`, { run_ids: [runId] })).json()) as any;
+    expect(found.runs).toMatchObject([{ run_id: runId, status: "succeeded", stdout_bytes: 3_000_000 }]);
+    expect(found.runs[0].output.stdout).toContain("xxx");
+    const output = await (await ask(`${RUNS}/${runId}/output?stream=stdout`)).arrayBuffer();
+    expect(output.byteLength).toBe(3_000_000);
+    await unread.body!.cancel();
   });
 });

@@ -35,10 +35,11 @@ export class FollowedBody {
     return (this.#controller.desiredSize ?? 0) > 0;
   }
 
-  /** Who feeds it. A reader that left before is told to it at once. */
+  /** Who feeds it. What was taken before, and a reader that left before, is told to it at once. */
   fedBy(follow: Follow): void {
     this.#follow = follow;
     if (this.#left) follow.stop(this.#left);
+    else if (this.hasRoom) this.#taken();
   }
 
   /** Gives bytes to the reader, which `outputBytes` of the run's output became. */
@@ -51,8 +52,9 @@ export class FollowedBody {
 
   #taken(): void {
     const bytes = this.#untaken;
+    if (bytes === 0 || !this.#follow) return;
     this.#untaken = 0;
-    if (bytes > 0) this.#follow?.read(bytes);
+    this.#follow.read(bytes);
   }
 
   end(): void {

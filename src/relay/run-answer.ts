@@ -69,6 +69,14 @@ function collect(
   return new Promise((resolve, reject) => {
     let follow: Follow | undefined;
     let ended = false;
+    // A keeper that has the output in memory tells of it before it says that it is followed: that is read as well.
+    let unread = 0;
+    const read = (bytes: number) => {
+      unread += bytes;
+      if (!follow) return;
+      follow.read(unread);
+      unread = 0;
+    };
     const onAbort = () => {
       ended = true;
       follow?.stop(isLinkLost(signal) ? "lost" : "gone");
@@ -84,7 +92,7 @@ function collect(
       output(stream, _offset, bytes) {
         // The bytes are a view of what the socket read: kept, they are copied.
         outputs[stream].push(bytes);
-        follow?.read(bytes.length);
+        read(bytes.length);
       },
       gap: (stream, _offset, bytes) => outputs[stream].skip(bytes),
       end: (state) => finish(() => resolve({ state, ...outputs })),
@@ -92,6 +100,7 @@ function collect(
     }).then(
       (opened) => {
         follow = opened;
+        read(0);
         if (ended && signal.aborted) follow.stop(isLinkLost(signal) ? "lost" : "gone");
       },
       (error: unknown) => finish(() => reject(error)),

@@ -9,7 +9,7 @@ import { newId } from "../../protocol/ids.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { Launcher } from "../host/launcher.js";
 import { Keeper } from "./keeper.js";
-import type { RunOrder } from "./messages.js";
+import type { RunOrder, Tell } from "./messages.js";
 
 let stateDir: string;
 let keeper: Keeper;
@@ -164,6 +164,31 @@ describe("on a disk that is full", () => {
     keeper = await open();
     const states = await keeper.states(ids);
     expect(states.map(({ status, exit_code }) => [status, exit_code])).toEqual(ids.map(() => ["failed", 3]));
+  });
+
+  test("output that is in memory for a reader goes with the reader", async () => {
+    const end = ended(run);
+    const code = "sleep 0.3; head -c 3000000 /dev/zero | tr '\\0' x";
+    await keeper.start({ ...order(run), command: { kind: "shell", code } }, undefined);
+    await disk.fill();
+    const follow = (sub: number, credit: number, told: Tell[]) =>
+      keeper.follow(
+        run,
+        sub,
+        { offsets: { stdout: 0, stderr: 0 }, credit },
+        { tell: (message) => told.push(message) },
+      );
+    const slow = follow(1, 1_000, []);
+    await end;
+    const quick: Tell[] = [];
+    follow(2, 4_000_000, quick);
+    await expect.poll(() => quick.at(-1)?.op).toBe("end");
+    expect(quick.map(({ op }) => op)).not.toContain("gap");
+    slow.stop("lost");
+    const late: Tell[] = [];
+    follow(3, 4_000_000, late);
+    await expect.poll(() => late.at(-1)?.op).toBe("end");
+    expect(late[0]).toEqual({ op: "gap", sub: 3, stream: "stdout", offset: 0, bytes: 3_000_000 - 32 * 1024 });
   });
 
   test("the oldest output goes for the newest, and what its run came to stays", async () => {

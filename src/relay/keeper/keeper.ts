@@ -471,6 +471,7 @@ export class Keeper {
       stop: (why) => {
         follower.stop();
         live?.unfollow(follower, why);
+        this.#letGo(runId);
       },
     };
   }

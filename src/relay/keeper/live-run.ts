@@ -112,8 +112,7 @@ export class LiveRun {
     const followed = this.followers.size > 0;
     if (journal.isFull) {
       // A disk that takes nothing holds nobody up who is followed, or who waits for nobody: the oldest output goes.
-      if (!journal.isRefused || !(background || followed)) return true;
-      journal.dropUnwritten();
+      if (!journal.isRefused || !(background || followed) || !journal.dropUnwritten()) return true;
     }
     if (background) return false;
     if (followed) return journal.size - followedTo(this.followers, name) > AHEAD_BYTES;

@@ -90,12 +90,17 @@ export class OutputJournal {
     return Buffer.concat(this.#memory);
   }
 
-  /** Drops the oldest output that no disk takes, so that a process need not wait for it. */
-  dropUnwritten(): void {
+  /**
+   * Drops the oldest output that no disk takes, so that a process need not wait for it. False while the disk is being asked
+   * again: where what is written belongs must not move meanwhile, and {@link onRoom} tells when it has answered.
+   */
+  dropUnwritten(): boolean {
+    if (this.#flushing) return false;
     while (this.isFull && this.#memory.length > 1) {
       this.#memoryStart += this.#memory.shift()!.length;
       this.#written = Math.max(this.#written, this.#memoryStart);
     }
+    return true;
   }
 
   /** What there is at an offset or next after it, from memory alone; undefined when it is in a file or not there. */
