@@ -432,9 +432,13 @@ test.skipIf(process.env.CERVER_SLOW_TESTS !== "1")(
   "installs a tag of a git repository, and knows it the second time",
   async () => {
     const repository = await commitAll();
+    const network = Object.entries(process.env).filter(([name]) =>
+      /^(?:node_extra_ca_certs|npm_config_registry|\w+_proxy)$/i.test(name),
+    );
     const from = {
-      CERVER_SOURCE: `git+file://${repository}`,
       npm_config_registry: "https://registry.npmjs.org/",
+      ...Object.fromEntries(network as [string, string][]),
+      CERVER_SOURCE: `git+file://${repository}`,
     };
     const { code, said } = await install(["--no-start", "--version", "0.1.0"], from);
     expect(code, said).toBe(0);
