@@ -7,7 +7,9 @@ import {
 } from "./run-limits.js";
 
 /** A name that a shell could export (POSIX.1-2017, section 8.1). */
-export const EnvironmentName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "is not a variable name");
+export const EnvironmentName = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "is not a variable name, such as STRIPE_KEY");
 /** The system takes no NUL in arguments, variables and paths. */
 const withoutNul = (text: string) => !text.includes("\0");
 const NUL = { message: "may not hold a NUL character" };

@@ -10,7 +10,7 @@ const When = z.iso.datetime({ offset: true });
 export const SearchQuery = z.object({
   q: z
     .string()
-    .min(1)
+    .min(1, "is empty: give the words to look for")
     .max(MAX_SEARCH_LENGTH)
     .describe('Words that all have to be there, in any case; `"a phrase"`, `-without` and `begin*` too.'),
   limit: z.coerce.number().int().min(1).max(50).default(10),

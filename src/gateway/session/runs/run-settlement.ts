@@ -50,7 +50,8 @@ export class RunSettlement {
   /** The runs whose requests may be on their way: on which link of their machine, and since when. */
   readonly #onTheWay = new Map<string, { link: number; since: number }>();
   readonly #undelivered = new Map<string, Undelivered>();
-  #isSettling = false;
+  /** The machines that are being asked: one that takes its time is not asked again meanwhile. */
+  readonly #asking = new Set<string>();
   #askedRunningAt = performance.now();
   readonly #sweep: NodeJS.Timeout;
   #stopping = false;
@@ -151,21 +152,21 @@ export class RunSettlement {
     const now = performance.now();
     for (const [id, { until }] of this.#undelivered) if (now > until) this.#undelivered.delete(id);
     for (const [id, sent] of this.#onTheWay) if (isPast(sent)) this.#onTheWay.delete(id);
-    if (this.#isSettling) return;
-    this.#isSettling = true;
+    const askRunning = now - this.#askedRunningAt > ASK_RUNNING_MS;
+    if (askRunning) this.#askedRunningAt = now;
     try {
-      const askRunning = now - this.#askedRunningAt > ASK_RUNNING_MS;
-      if (askRunning) this.#askedRunningAt = now;
       const open = await this.#deps.records.unsettled(askRunning ? Date.now() - ASK_RUNNING_MS : undefined);
-      await Promise.all([...open].map(([computeId, ids]) => this.#settleOn(computeId, ids)));
+      for (const [computeId, ids] of open) {
+        if (this.#asking.has(computeId)) continue;
+        this.#asking.add(computeId);
+        void this.#settleOn(computeId, ids).finally(() => this.#asking.delete(computeId));
+      }
     } catch (error) {
       if (!this.#stopping) this.#deps.logger.warn({ err: error }, "open runs could not be read");
-    } finally {
-      this.#isSettling = false;
     }
   }
 
-  /** One machine that does not answer keeps no other from it. */
+  /** Asks one machine. What cannot be settled now is asked for again. */
   async #settleOn(computeId: string, ids: readonly string[]): Promise<void> {
     const durable = this.durableOf(computeId);
     if (!durable || !this.#deps.computes.isOnline(computeId)) return;
