@@ -111,9 +111,10 @@ export class Syncer {
 
   /** Whether there was something new in a file. */
   async #look(source: SourceFile, file: FileState): Promise<boolean> {
+    let stamp = "";
     try {
       const { dev, ino, size, mtimeMs, ctimeMs, birthtimeMs } = await stat(source.path);
-      const stamp = [dev, ino, size, mtimeMs, ctimeMs].join(":");
+      stamp = [dev, ino, size, mtimeMs, ctimeMs].join(":");
       if (file.gone || (stamp === file.stamp && !file.ignored)) return false;
       const identity = [dev, ino, birthtimeMs].join(":");
       const handle = await open(source.path, "r");
@@ -131,17 +132,18 @@ export class Syncer {
         await handle.close();
       }
     } catch (error) {
-      return this.#failed(file, error);
+      return this.#failed(file, stamp, error);
     }
   }
 
   /** A file that cannot be read or is refused is told of, and tried again when it changes; the gateway's troubles end the pass. */
-  #failed(file: FileState, error: unknown): false {
+  #failed(file: FileState, stamp: string, error: unknown): false {
     this.#deps.signal.throwIfAborted();
     if (error instanceof CerverError) {
       if (!["session_not_found", "session_ended", "invalid_request", "too_large"].includes(error.code))
         throw error;
       file.gone = error.code.startsWith("session_");
+      file.stamp = stamp;
       file.problem = error.message;
       return false;
     }
