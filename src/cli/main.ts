@@ -54,7 +54,7 @@ export async function run(process: NodeJS.Process): Promise<void> {
 }
 
 /** Every verb, in the order of their help. */
-export function createProgram(context: CliContext): Command {
+function createProgram(context: CliContext): Command {
   const program = new Command("cerver")
     .description("Apps use sessions. Providers supply compute.")
     .version(VERSION, "-V, --version", "print the version")

@@ -26,7 +26,7 @@ export function collect(value: string, before: string[] = []): string[] {
 }
 
 /** Like {@link collect}, for folders. */
-export function collectFolders(value: string, before: string[] = []): string[] {
+function collectFolders(value: string, before: string[] = []): string[] {
   return [...before, resolve(value)];
 }
 

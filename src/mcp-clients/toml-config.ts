@@ -34,7 +34,7 @@ export function tomlConfig(text: string, key: string): ConfigText {
 }
 
 /** A server as a table of its own, with its variables on one line. */
-export function renderTable(key: string, name: string, entry: ServerEntry, eol = "\n"): string {
+function renderTable(key: string, name: string, entry: ServerEntry, eol = "\n"): string {
   const lines = [`[${[key, name].map(renderKey).join(".")}]`];
   for (const [field, value] of Object.entries(entry)) lines.push(`${renderKey(field)} = ${render(value)}`);
   return lines.map((line) => line + eol).join("");

@@ -8,7 +8,7 @@ import { hashSecret, randomSecret } from "./token-format.js";
 
 /** The client asks for its tokens right after the browser has come back to it. */
 const CODE_LIFE_MS = 60_000;
-export const ACCESS_LIFE_SECONDS = 3600;
+const ACCESS_LIFE_SECONDS = 3600;
 /** A client that is not used for so long has to be allowed again. */
 const REFRESH_LIFE_MS = 30 * 24 * 3600_000;
 const REFRESH_PREFIX = "cr_";

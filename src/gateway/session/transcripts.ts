@@ -217,7 +217,7 @@ function toRow(sessionId: string, seq: number, entry: NewTranscriptEntry, now: n
   };
 }
 
-export function toEntry(row: TranscriptEntryRow): TranscriptEntry {
+function toEntry(row: TranscriptEntryRow): TranscriptEntry {
   return {
     seq: row.seq,
     role: row.role,

@@ -1,7 +1,7 @@
 /** Longer words are cut to this, in the index and in queries alike. */
 const MAX_WORD_LENGTH = 64;
 /** So many words at each end of an entry are searchable: what PostgreSQL keeps positions for (16,383), and no more anywhere. */
-export const MAX_WORDS_AT_AN_END = 8_000;
+const MAX_WORDS_AT_AN_END = 8_000;
 
 /** A word of a text: its form for comparison, and where it stands, in UTF-16 units. */
 export interface Word {

@@ -76,7 +76,7 @@ export function runResult(runId: string, outcome: RunOutcome): NewTranscriptEntr
 }
 
 /** Keeps the ends of a text that is longer than `max` characters, and says between them how much is missing. */
-export function cutMiddle(text: string, max: number): string {
+function cutMiddle(text: string, max: number): string {
   if (text.length <= max) return text;
   const half = Math.floor(max / 2);
   return `${text.slice(0, half)}\n[cerver: ${text.length - 2 * half} characters left out here]\n${text.slice(-half)}`;
