@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { claimsIn, type Deed, shows, whyUnbacked } from "../src/gateway/session/claims.js";
+import { claimsIn, type Deed, Evidence, shows } from "../src/gateway/session/claims.js";
 import type { ClaimKind } from "../src/protocol/digest.js";
 
 type Case = [said: string, kinds: ClaimKind[]];
@@ -108,7 +108,7 @@ describe("what stands behind a claim", () => {
   });
   const changed = (seq: number): Deed => ({ seq, changed: "src/a.ts" });
 
-  test.each<[string, Deed[], ReturnType<typeof whyUnbacked>]>([
+  test.each<[string, Deed[], ReturnType<Evidence["whyUnbacked"]>]>([
     ["a run that succeeded", [ran(1, "npm test")], undefined],
     ["nothing", [], "no_run"],
     ["only runs of something else", [ran(1, "ls"), ran(2, "git status")], "no_run"],
@@ -130,7 +130,7 @@ describe("what stands behind a claim", () => {
     ["a command that only names the tests", [ran(1, "cat test/npm-test.txt")], "no_run"],
     ["an echo of a command", [ran(1, "echo npm test")], "no_run"],
   ])("%s", (_what, deeds, why) => {
-    expect(whyUnbacked({ kind: "tests", seq: 10 }, deeds)).toBe(why);
+    expect(new Evidence(deeds).whyUnbacked({ kind: "tests", seq: 10 })).toBe(why);
   });
 
   test("commands show what they are for", () => {

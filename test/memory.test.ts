@@ -153,6 +153,29 @@ describe("exports and imports", () => {
 });
 
 describe("digest", () => {
+  test("reads long texts at both ends, and the names in a long input", async () => {
+    const id = await cerver.session({ compute: null });
+    const use = (tool_id: string, tool_name: string, tool_input: object) =>
+      ({ role: "assistant", kind: "tool_use", tool_id, tool_name, tool_input }) as const;
+    const done = (tool_id: string, content: string) =>
+      ({ role: "tool", kind: "tool_result", tool_id, content }) as const;
+    await cerver.client.appendTranscript(id, [
+      { role: "user", content: "Mend it." },
+      use("1", "Bash", { command: "npm test" }),
+      done("1", `${"a line of output\n".repeat(600)}1 of 9 failed\nexit code 1`),
+      use("2", "Write", { file_path: "/x/long.ts", content: "y".repeat(9_000) }),
+      done("2", "written"),
+      { role: "assistant", content: `All tests pass now. ${"More words. ".repeat(900)}Shall I deploy it?` },
+    ]);
+    const digest = await cerver.client.digest(id, { max_tokens: 4_000 });
+    expect(digest).toMatchObject({
+      failures: [{ command: "npm test", last_line: expect.stringContaining("exit code 1") }],
+      files: ["/x/long.ts"],
+      open_questions: [{ text: "Shall I deploy it?" }],
+      unbacked_claims: [{ kind: "tests", why: "run_failed" }],
+    });
+  });
+
   test("tells goal, state, commands, failures, files, questions, and claims with no run behind them", async () => {
     const id = await cerver.session({ task: "mend the parser" });
     const say = (role: "user" | "assistant", content: string) =>

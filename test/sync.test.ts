@@ -1,7 +1,12 @@
 import { appendFile, mkdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { GatewayClient } from "../src/client/gateway-client.js";
 import type { TranscriptEntry } from "../src/client/wire.js";
+import { CerverError } from "../src/protocol/errors.js";
+import { syncConfig } from "../src/sync/config.js";
+import { SyncState } from "../src/sync/state.js";
+import { Syncer } from "../src/sync/syncer.js";
 import { type Cerver, startCerver } from "./harness.js";
 import { type Home, newHome } from "./run-cerver.js";
 
@@ -174,9 +179,20 @@ test("private passages, odd lines and folders that opt out", async () => {
     JSON.stringify(join(secret, "deep")),
   );
   await writeFile(join(folder, "s2.jsonl"), hidden);
+  // Its first line is longer than a beginning, as with a picture in it, and only the second names the folder.
+  const nameless = claude("s3", 0, `not for others ${"x".repeat(1_500_000)}`).replace(/"cwd":"[^"]*",/, "");
+  await writeFile(join(folder, "s3.jsonl"), nameless + hidden.replaceAll('"s2', '"s3'));
+  await writeFile(
+    join(folder, "s4.jsonl"),
+    claude("s4", 0, "not for others yet").replace(/"cwd":"[^"]*",/, ""),
+  );
   const { stdout, stderr, code } = await home.run(["sync", "--once", "--json"], { env });
   expect([code, stderr]).toEqual([0, ""]);
-  expect(JSON.parse(stdout)).toMatchObject({ raw: 4, ignored: 1, problems: [] });
+  expect(JSON.parse(stdout)).toMatchObject({
+    raw: 4,
+    ignored: 2,
+    problems: [{ problem: expect.stringContaining("names its working folder yet") }],
+  });
   const found = await synced();
   const s1 = found.get("claude-code:s1")!;
   expect(s1.name).toBe("Fix the login page");
@@ -188,6 +204,35 @@ test("private passages, odd lines and folders that opt out", async () => {
   const status = JSON.parse((await home.run(["sync", "status", "--json"], { env })).stdout);
   expect(status.files.find(({ path }: { path: string }) => path.endsWith("s2.jsonl")).state).toBe("ignored");
 }, 60_000);
+
+test("an append whose answer is lost is not appended again", async () => {
+  const own = await newHome();
+  const config = syncConfig({ HOME: own.folder });
+  const folder = join(config.codexDir, "2026/01/03");
+  await mkdir(folder, { recursive: true });
+  const meta = {
+    timestamp: "2026-01-03T00:00:00Z",
+    type: "session_meta",
+    payload: { id: "lost-answer", cwd: own.folder },
+  };
+  await writeFile(join(folder, "rollout-x.jsonl"), `${JSON.stringify(meta)}\n${codex(0, "once")}`);
+  const client = new GatewayClient({ gatewayUrl: cerver.gateway.url, token: cerver.token });
+  const { appendTranscript } = client;
+  let lost = 0;
+  client.appendTranscript = async (...args) => {
+    const answer = await appendTranscript(...args);
+    if (lost++ === 0) throw new CerverError("gateway_unreachable", "The answer is lost.");
+    return answer;
+  };
+  const state = await SyncState.open(config.stateDir, cerver.gateway.url);
+  const syncer = new Syncer({ config, state, client, signal: new AbortController().signal });
+  await expect(syncer.pass()).rejects.toThrow("The answer is lost.");
+  await syncer.pass();
+  expect(lost).toBe(2);
+  const entries = (await synced()).get("codex:lost-answer")!.entries;
+  expect(entries.filter(({ content }) => content === "once")).toHaveLength(1);
+  await own.remove();
+}, 30_000);
 
 test("one syncer a user", async () => {
   const first = home.start(["sync"], env);

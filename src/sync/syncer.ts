@@ -164,21 +164,28 @@ export class Syncer {
     const parse = LINE_PARSERS[source.tool]!;
     const head = await readHead(source, parse, handle, size);
     if (!head) return false;
+    if (head.facts.workingDir === undefined) {
+      // Whether it may leave is not known yet: a later line may name a folder that has opted out.
+      file.problem = "No line of it names its working folder yet, so nothing of it is sent.";
+      return false;
+    }
     file.ignored = await isIgnored(head.facts.workingDir, source.tool, head.sessionId);
     if (file.ignored) return false;
     const { prompt, title } = head.facts;
     if ((prompt ?? title) === undefined && size < HEAD_BYTES && quietMs < NAME_WAIT_MS && file.offset === 0)
       return false;
     const outbox = new Outbox();
+    // What a failed send had read is read again, and has to get the same keys: the file's state moves only with what was sent.
+    let { lastHash, repeats } = file;
     for await (const line of finishedLines(handle, file.offset, size)) {
       this.#deps.signal.throwIfAborted();
-      file.repeats = line.hash === file.lastHash ? file.repeats + 1 : 0;
-      file.lastHash = line.hash;
+      repeats = line.hash === lastHash ? repeats + 1 : 0;
+      lastHash = line.hash;
       if (line.text.trim() !== "") {
-        const parsed = parseLine(parse, line, `${line.hash}:${file.repeats}`);
+        const parsed = parseLine(parse, line, `${line.hash}:${repeats}`);
         outbox.add(parsed, parsed.agentId ?? source.agentId);
       }
-      outbox.end = { offset: line.end, lastHash: file.lastHash, repeats: file.repeats };
+      outbox.end = { offset: line.end, lastHash, repeats };
       if (outbox.isFull) await this.#send(source, file, head, outbox);
     }
     await this.#send(source, file, head, outbox);
@@ -353,7 +360,10 @@ function boundedInput(value: unknown): unknown {
     : value;
 }
 
-/** What the beginning of a file says; undefined while no line of it is finished. */
+/**
+ * What the beginning of a file says; undefined while no line of it is finished. The working folder, which decides whether
+ * anything leaves this machine, is looked for as far as it takes.
+ */
 async function readHead(
   { agentId, nameId, tool }: SourceFile,
   parse: (line: string, key: string) => Parsed,
@@ -362,14 +372,15 @@ async function readHead(
 ): Promise<Head | undefined> {
   let facts: Facts = {};
   let lines = 0;
-  for await (const line of finishedLines(handle, 0, Math.min(size, HEAD_BYTES))) {
+  for await (const line of finishedLines(handle, 0, size)) {
     lines++;
     const parsed = parse(line.text, line.hash);
     const own = (parsed.agentId === undefined) === (agentId === undefined);
     facts = mergeFacts(facts, own ? parsed.facts : { ...parsed.facts, prompt: undefined, model: undefined });
-    if (facts.prompt !== undefined && facts.model !== undefined && facts.workingDir !== undefined) break;
+    if (facts.workingDir === undefined) continue;
+    if (line.end >= HEAD_BYTES || (facts.prompt !== undefined && facts.model !== undefined)) break;
   }
-  if (lines === 0 && size < HEAD_BYTES) return undefined;
+  if (lines === 0) return undefined;
   // A resumed session's file begins with lines of the one before it: its own name counts.
   const ownName = tool === "claude-code" && agentId === undefined;
   return { sessionId: ownName ? nameId : (facts.sessionId ?? nameId), facts };

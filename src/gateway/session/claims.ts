@@ -86,17 +86,52 @@ export type Deed =
   | { seq: number; command: string; succeeded: boolean | undefined }
   | { seq: number; changed: string };
 
-/** Why nothing on the record shows what a claim says; undefined when something does. */
-export function whyUnbacked(
-  { kind, seq }: Pick<Claim, "kind"> & { seq: number },
-  deeds: readonly Deed[],
-): "no_run" | "run_failed" | "changed_since" | undefined {
-  const before = deeds.filter((deed) => deed.seq < seq);
-  const at = before.findLastIndex((deed) => "command" in deed && shows(deed.command, kind));
-  const last = before[at];
-  if (!last || !("command" in last)) return "no_run";
-  if (last.succeeded !== true) return "run_failed";
-  // What is live stays so whatever is edited here.
-  if (kind !== "deploy" && before.slice(at + 1).some((deed) => "changed" in deed)) return "changed_since";
-  return undefined;
+type Command = Extract<Deed, { command: string }>;
+
+/** What a record has to show for what is claimed in it. Each command is looked at once for each kind of claim. */
+export class Evidence {
+  readonly #deeds: readonly Deed[];
+  /** For each kind, what shows it, in order. */
+  readonly #shown = new Map<ClaimKind, Command[]>();
+  readonly #changes: number[];
+
+  /** @param deeds in the order of their `seq` */
+  constructor(deeds: readonly Deed[]) {
+    this.#deeds = deeds;
+    this.#changes = deeds.filter((deed) => "changed" in deed).map(({ seq }) => seq);
+  }
+
+  /** Why nothing on the record shows what a claim says; undefined when something does. */
+  whyUnbacked({
+    kind,
+    seq,
+  }: Pick<Claim, "kind"> & { seq: number }): "no_run" | "run_failed" | "changed_since" | undefined {
+    const last = lastBefore(this.#showing(kind), seq, (deed) => deed.seq);
+    if (!last) return "no_run";
+    if (last.succeeded !== true) return "run_failed";
+    const changedAt = lastBefore(this.#changes, seq, (at) => at);
+    // What is live stays so whatever is edited here.
+    if (kind !== "deploy" && changedAt !== undefined && changedAt > last.seq) return "changed_since";
+    return undefined;
+  }
+
+  #showing(kind: ClaimKind): Command[] {
+    let shown = this.#shown.get(kind);
+    if (!shown) {
+      shown = this.#deeds.filter((deed): deed is Command => "command" in deed && shows(deed.command, kind));
+      this.#shown.set(kind, shown);
+    }
+    return shown;
+  }
+}
+
+/** The last of a sorted list that comes before `seq`. */
+function lastBefore<T>(sorted: readonly T[], seq: number, seqOf: (one: T) => number): T | undefined {
+  let [from, to] = [0, sorted.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (seqOf(sorted[middle]!) < seq) from = middle + 1;
+    else to = middle;
+  }
+  return sorted[from - 1];
 }

@@ -1,6 +1,7 @@
+import { sql } from "kysely";
 import type { DigestCommand, SessionDigest } from "../../protocol/digest.js";
 import type { Database } from "../store/schema.js";
-import { claimsIn, type Deed, whyUnbacked } from "./claims.js";
+import { claimsIn, type Deed, Evidence } from "./claims.js";
 import type { Session } from "./session-record.js";
 
 /** So many of the newest entries are looked at, and so much of each at either end, in characters. */
@@ -31,6 +32,7 @@ export async function digest(
     ...commands.map(({ seq, whole, succeeded }) => ({ seq, command: whole, succeeded })),
     ...files.map(({ seq, path }) => ({ seq, changed: path })),
   ].sort((a, b) => a.seq - b.seq);
+  const evidence = new Evidence(deeds);
   const asked = entries.findLast(isRequest);
   const answered = entries.findLast(isAnswer);
   const full: SessionDigest = {
@@ -46,7 +48,7 @@ export async function digest(
       .filter(isAnswer)
       .flatMap(({ content, seq }) =>
         claimsIn(content).flatMap(({ kind, text }) => {
-          const why = whyUnbacked({ kind, seq }, deeds);
+          const why = evidence.whyUnbacked({ kind, seq });
           return why ? [{ kind, text, seq, why }] : [];
         }),
       )
@@ -76,13 +78,19 @@ async function newestEntries(db: Database, sessionId: string) {
       "run_id",
       fn<string>("substr", [ref("content"), val(1), val(MAX_TEXT)]).as("content"),
       fn<number>("length", [ref("content")]).as("length"),
+      // Its end, without what is in its beginning.
+      sql<string>`substr(content, case when length(content) > ${sql.lit(2 * MAX_TEXT)}
+        then length(content) - ${sql.lit(MAX_TEXT - 1)} else ${sql.lit(MAX_TEXT + 1)} end)`.as("rest"),
       fn<string | null>("substr", [ref("tool_input_json"), val(1), val(2 * MAX_TEXT)]).as("tool_input_json"),
     ])
     .where("session_id", "=", sessionId)
     .orderBy("seq", "desc")
     .limit(MAX_ENTRIES)
     .execute();
-  return rows.reverse();
+  return rows.reverse().map(({ rest, length, ...row }) => ({
+    ...row,
+    content: `${row.content}${Number(length) > 2 * MAX_TEXT ? "\n…\n" : ""}${rest}`,
+  }));
 }
 
 /** What the user asked for first. */
@@ -165,8 +173,11 @@ function inputOf(json: string | null): Record<string, unknown> {
     const value: unknown = JSON.parse(json);
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
   } catch {
-    // It was too long to be looked at whole.
-    return {};
+    // It was too long to be looked at whole: the short fields in its beginning are there.
+    const fields = [...json.matchAll(/"(\w{1,32})":("(?:[^"\\]|\\.){0,4000}")/g)];
+    return Object.fromEntries(
+      fields.map(([, name, value]) => [name!, JSON.parse(value!) as unknown]).reverse(),
+    );
   }
 }
 

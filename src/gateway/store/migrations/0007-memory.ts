@@ -20,6 +20,13 @@ async function up(db: Database): Promise<void> {
     .addColumn("source", "text", (c) => c.notNull().defaultTo("external"))
     .execute();
   await db.schema.alterTable("transcript_entries").addColumn("search_id", "bigint").execute();
+  // Before the ids are given: each batch asks which of its own are taken.
+  await db.schema
+    .createIndex("transcript_entries_search")
+    .unique()
+    .on("transcript_entries")
+    .column("search_id")
+    .execute();
   await sql`update transcript_entries set source = case
     when role = 'user' then 'user'
     when role = 'assistant' then 'model'
@@ -41,12 +48,6 @@ async function up(db: Database): Promise<void> {
       delete from entry_words where rowid = old.search_id; end`.execute(db);
   }
   await indexWhatIsThere(db);
-  await db.schema
-    .createIndex("transcript_entries_search")
-    .unique()
-    .on("transcript_entries")
-    .column("search_id")
-    .execute();
   if (isPostgres(db)) await sql`create index entry_words_words on entry_words using gin (words)`.execute(db);
 }
 
