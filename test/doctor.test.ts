@@ -285,6 +285,9 @@ describe("what is broken", () => {
     expect(performance.now() - since).toBeLessThan(12_000);
     expect(report.failed).toEqual(["gateway", "websocket", "clock", "token"]);
     expect(report.of("gateway")!.what).toContain("no answer within 5 s");
+    const tls = await doctor(["--gateway", `https://127.0.0.1:${port}`], { CERVER_API_TOKEN: "ck_x" });
+    expect(tls.failed).toEqual(["connection"]);
+    expect(tls.of("connection")!.what).toContain("does not answer");
   });
 
   test("another program where the gateway should be", async () => {
@@ -362,6 +365,10 @@ describe("what is broken", () => {
 
     const file = join(home.folder, ".claude.json");
     await writeFile(file, (await readFile(file, "utf8")).replace(BIN, "/gone/cerver.js"));
+    // A name is whatever stands in a file, and no part of a command.
+    const { mcpServers } = JSON.parse(await readFile(file, "utf8"));
+    const odd = { ...mcpServers, "x; touch y": mcpServers.cerver };
+    await writeFile(file, JSON.stringify({ mcpServers: odd }));
     await mkdir(join(home.folder, ".cursor"));
     await writeFile(join(home.folder, ".cursor", "mcp.json"), "{");
     const report = await doctor(["--gateway", "http://127.0.0.1:9"]);
@@ -371,6 +378,7 @@ describe("what is broken", () => {
     );
     expect(report.of("mcp clients")!.what).toContain("mcp.json");
     expect(report.of("mcp clients")!.fix).toContain("cerver mcp install --client claude-code");
+    expect(report.of("mcp clients")!.fix).not.toContain("touch y");
   });
 
   test("credentials that are damaged", async () => {

@@ -192,6 +192,68 @@ describe.each(["2025-11-25", "2026-07-28"])("the gateway's /mcp, revision %s", (
   });
 });
 
+test("an endpoint that could not be opened is opened by the next who asks, and holds up no stop", async () => {
+  let tries = 0;
+  const other = await startCerver({
+    relay: false,
+    deps: {
+      mcp: async () => {
+        if (tries++ < 2) throw new Error("not now");
+        return { fetch: async () => new Response("served"), close: async () => {} };
+      },
+    },
+  });
+  const ask = async () =>
+    (await fetch(`${other.gateway.url}/mcp`, { headers: { authorization: `Bearer ${other.token}` } })).status;
+  expect([await ask(), await ask(), await ask()]).toEqual([500, 500, 200]);
+  await other.stop();
+});
+
+test("a connection that the gateway ends takes no run along", async () => {
+  const { openMcpEndpoint } = await import("../src/cli/mcp-endpoint.js");
+  const endpoint = await openMcpEndpoint({ gatewayUrl: cerver.gateway.url });
+  const caller = { id: "one", token: cerver.token, scopes: new Set(["run"] as const) };
+  const send = (message: object, headers: Record<string, string> = {}) =>
+    endpoint.fetch(
+      new Request("http://127.0.0.1/mcp", {
+        method: "POST",
+        headers: {
+          accept: "application/json, text/event-stream",
+          "content-type": "application/json",
+          ...headers,
+        },
+        body: JSON.stringify({ jsonrpc: "2.0", ...message }),
+      }),
+      caller,
+    );
+  const hello = {
+    id: 1,
+    method: "initialize",
+    params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "t", version: "1" } },
+  };
+  const id = (await send(hello)).headers.get("mcp-session-id")!;
+  const session_id = await cerver.session();
+  const running = await send(
+    {
+      id: 2,
+      method: "tools/call",
+      params: { name: "cerver_run", arguments: { session_id, code: "sleep 605" } },
+    },
+    { "mcp-session-id": id, "mcp-protocol-version": "2025-11-25" },
+  );
+  const newest = async () => (await cerver.client.runs(session_id)).runs[0];
+  await expect.poll(async () => (await newest())?.status, { timeout: 10_000 }).toBe("running");
+  // Its caller opens more connections than one may have: the one in use stays.
+  for (let i = 0; i < 101; i++) await (await send(hello)).body?.cancel();
+  expect((await newest())!.status).toBe("running");
+  await endpoint.close();
+  await running.body?.cancel();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const { run_id, status } = (await newest())!;
+  expect(status).toBe("running");
+  await cerver.client.cancelRun(session_id, run_id);
+}, 30_000);
+
 describe("the doors of /mcp", () => {
   test("a token is needed, and the answer says where one is to be had", async () => {
     for (const headers of [{ authorization: "Bearer ck_wrong" }, { authorization: "" }]) {

@@ -357,7 +357,8 @@ describe("the page", () => {
   });
 
   test("nobody is let in who is not signed in, and sign-in leads back here", async () => {
-    const address = ask({ state: "with a space+&'(*)~" });
+    // The longest that a cookie has room for is longer than any client's.
+    const address = ask({ state: `with a space+&'(*)~${"+/".repeat(250)}` });
     const answer = await fetch(address);
     expect(answer.status).toBe(401);
     expect(await answer.text()).toContain("cerver signin-link");
@@ -373,6 +374,12 @@ describe("the page", () => {
     expect(back.origin + back.pathname).toBe(`${url()}/oauth/authorize`);
     expect(Object.fromEntries(back.searchParams)).toEqual(Object.fromEntries(address.searchParams));
     expect((await press(address, "cerver_signin=wrong", {}, { csrf: "x" })).status).toBe(401);
+  });
+
+  test("a request that no cookie has room for is to be begun again", async () => {
+    const answer = await fetch(ask({ state: "+/".repeat(1_000) }));
+    expect(answer.headers.getSetCookie()).toEqual([]);
+    expect(await answer.text()).toContain("begin again in the program that sent you here");
   });
 
   test("what another site makes the browser send is refused", async () => {

@@ -152,7 +152,14 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
     let mcp: Promise<McpEndpoint> | undefined;
     const { mcp: openMcp } = deps;
     const app = createGatewayApp({
-      mcp: openMcp && (() => (mcp ??= openMcp({ gatewayUrl: url }))),
+      mcp:
+        openMcp &&
+        (() => {
+          mcp ??= openMcp({ gatewayUrl: url });
+          // What could not be opened is tried again by the next who asks.
+          mcp.catch(() => (mcp = undefined));
+          return mcp;
+        }),
       sessions,
       ports,
       previewHost,
@@ -234,7 +241,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
         newsSockets.close();
         tunnels.close();
         await direct?.close();
-        await (await mcp)?.close();
+        await (await mcp?.catch(() => undefined))?.close();
         hub.close();
         server.closeAllConnections();
         await closed;

@@ -70,8 +70,16 @@ describe("JSON", () => {
     ],
     ['{\n "servers": {\n  "cerver": {}\n }\n}', '{\n "servers": {}\n}'],
     ['{\n "servers": {\n  // why\n  "cerver": {}\n }\n}', '{\n "servers": {\n  // why\n }\n}'],
+    [
+      '{\n "servers": {\n  // why\n  "cerver": {}, "b": 2\n }\n}',
+      '{\n "servers": {\n  // why\n   "b": 2\n }\n}',
+    ],
   ])("wherever it stands, only it goes: %j", async (text, rest) => {
     expect(await remove(text)).toBe(rest);
+  });
+
+  test("a server that is there twice is refused: clients do not agree on which of them counts", async () => {
+    await expect(read('{"servers":{"cerver":{"a":1},"cerver":{"b":2}}}')).rejects.toThrow("a second time");
   });
 
   test("a change keeps comments and fields that are not ours", async () => {

@@ -102,6 +102,8 @@ async function plan(
       return { action: "nothing", file, after: file.text ?? "", diff: [], heldToken, holdsToken: heldToken };
     // What was made is read again as the client will read it: a file that it could not read is never written.
     const made = await readConfigText(change.after, client.syntax, client.key);
+    if (others(made, name) !== others(config, name))
+      throw new Error("a change would have touched another server");
     return {
       action: change.action,
       file,
@@ -113,6 +115,11 @@ async function plan(
   } catch (error) {
     throw error instanceof ConfigFault ? error.inFile(file.path) : error;
   }
+}
+
+/** Every server but one, to compare. */
+function others({ servers }: ConfigText, name: string): string {
+  return JSON.stringify([...servers].filter(([one]) => one !== name));
 }
 
 function notOurs(path: string, name: string, hint: string): CerverError {

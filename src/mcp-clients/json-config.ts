@@ -23,6 +23,7 @@ export function jsonConfig(source: string, syntax: JsonSyntax, key: string): Con
   if (list && list.type !== "object")
     throw ConfigFault.at(text, list.offset, `"${key}" has to be an object of servers by name`);
   const names = new Map((list?.children ?? []).map((one) => [one.children![0]!.value as string, one]));
+  if (list) for (const name of names.keys()) member(text, list, name);
   const style = { eol: lineEnd(text), unit: indentUnit(text) };
   return {
     servers: new Map([...names].map(([name, property]) => [name, getNodeValue(property.children![1]!)])),
@@ -101,8 +102,10 @@ function without(text: string, object: Node, property: Node): string {
   const end = property.offset + property.length;
   const before = /\s*$/.exec(text.slice(0, property.offset))![0];
   const lineStart = before.includes("\n") ? /\r?\n[^\n]*$/.exec(before)![0].length : before.length;
-  const start = property.offset - lineStart;
   const comma = commaAfter(text, end);
+  // Where something follows on its line, the line stays: that must not get behind a comment of the line above.
+  const isAlone = comma === undefined || /^[ \t]*(?:\r?\n|$)/.test(text.slice(comma + 1));
+  const start = before.includes("\n") && !isAlone ? property.offset : property.offset - lineStart;
   if (comma !== undefined) return splice(text, start, comma + 1, "");
   const previous = members[members.indexOf(property) - 1];
   if (!previous) {

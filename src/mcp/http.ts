@@ -29,8 +29,9 @@ export interface McpEndpointOptions<C> {
 }
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
-/** Connections with a handshake that are kept at a time; the one that was quiet for longest goes first. */
+/** Connections with a handshake that are kept at a time, of all callers and of one; the one that was quiet for longest goes first. */
 const MAX_CONNECTIONS = 1_000;
+const MAX_OF_ONE = 100;
 const IDLE_MS = 30 * 60_000;
 const LOOK_MS = 60_000;
 /** What is kept for clients whose streams break: several hundred of the longest results. */
@@ -77,7 +78,7 @@ export class McpEndpoint<C> {
     this.#stateless = legacyStatelessFallback(serve, onerror, limits);
   }
 
-  /** Tells clients of the stateless revision that listen what has changed. */
+  /** Tells clients of the stateless revision that listen what has changed. cerver's own tools do not; the conformance suite's do. */
   get notify(): ServerNotifier {
     return this.#modern.notify;
   }
@@ -118,7 +119,7 @@ export class McpEndpoint<C> {
       maxRequestBodySize: MAX_BODY_BYTES,
       onsessioninitialized: () => {
         this.#connections.set(id, new Connection(latest, server, transport));
-        if (this.#connections.size > MAX_CONNECTIONS) this.#end(this.#quietest());
+        this.#makeRoom(this.#options.idOf(caller));
       },
       onsessionclosed: () => {
         this.#ended.add(id);
@@ -135,8 +136,13 @@ export class McpEndpoint<C> {
     return response;
   }
 
-  #quietest(): string {
-    return [...this.#connections].reduce((a, b) => (b[1].usedAt < a[1].usedAt ? b : a))[0];
+  /** Who has many loses their own first; a connection that is in use goes last. */
+  #makeRoom(owner: string): void {
+    const all = [...this.#connections];
+    const own = all.filter(([, { latest }]) => this.#options.idOf(latest.caller) === owner);
+    const some = own.length > MAX_OF_ONE ? own : all.length > MAX_CONNECTIONS ? all : [];
+    const [quietest] = some.sort(([, a], [, b]) => Number(a.inUse) - Number(b.inUse) || a.usedAt - b.usedAt);
+    if (quietest) this.#end(quietest[0]);
   }
 
   #endIdle(): void {
@@ -172,17 +178,47 @@ class Connection<C> {
   async fetch(request: Request, caller: C): Promise<Response> {
     this.latest.caller = caller;
     this.#requests++;
-    try {
-      return await this.transport.handleRequest(request);
-    } finally {
+    const done = () => {
       this.#requests--;
       this.usedAt = performance.now();
+    };
+    try {
+      const response = await this.transport.handleRequest(request);
+      // A stream is in use until it ends, long after its head has gone out.
+      if (response.body) return new Response(untilOver(response.body, done), response);
+      done();
+      return response;
+    } catch (error) {
+      done();
+      throw error;
     }
   }
 
   close(): Promise<void> {
     return this.server.close();
   }
+}
+
+/** A body, and what is done once it is over, however that comes. */
+function untilOver(body: ReadableStream<Uint8Array>, done: () => void): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done: isOver, value } = await reader.read();
+        if (!isOver) return controller.enqueue(value);
+        done();
+        controller.close();
+      } catch (error) {
+        done();
+        controller.error(error);
+      }
+    },
+    cancel(reason) {
+      done();
+      return reader.cancel(reason);
+    },
+  });
 }
 
 async function isHandshake(request: Request): Promise<boolean> {

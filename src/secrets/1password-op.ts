@@ -1,7 +1,8 @@
 import { CerverError } from "../protocol/errors.js";
 import type { Env } from "../util/paths.js";
 import { ONE_PASSWORD, type OpReader } from "./1password-store.js";
-import { printedText, programEnv, runProgram } from "./exec-program.js";
+import { printedText, runProgram } from "./exec-program.js";
+import { programEnv } from "./program-env.js";
 import { notSetUp, notText, type StoreFailure, storeFailure, unknownFailure } from "./store-failure.js";
 
 /** `op` ends with 1 whatever is wrong, so its words are all that tells one failure from another. */

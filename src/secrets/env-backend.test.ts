@@ -21,10 +21,23 @@ test.each([
   "CERVER_API_TOKEN",
   "INFISICAL_TOKEN",
   "OP_SERVICE_ACCOUNT_TOKEN",
+  "AWS_CONTAINER_AUTHORIZATION_TOKEN",
   "CERVER_ANYTHING",
   "cerver_lower",
 ])("%s is never handed out", async (name) => {
   await expect(openSecrets(env).fetch(name)).rejects.toMatchObject({ code: "secret_refused" });
+});
+
+test("what opens the store that a program reads is the program's alone", async () => {
+  const secrets = openSecrets({
+    CERVER_SECRETS_EXEC_ENV: "VAULT_ADDR, STORE_*",
+    VAULT_ADDR: "https://vault",
+    STORE_TOKEN: "t",
+    OTHER: "o",
+  });
+  for (const name of ["VAULT_ADDR", "STORE_TOKEN"])
+    await expect(secrets.fetch(name)).rejects.toMatchObject({ code: "secret_refused" });
+  expect((await secrets.fetch("OTHER")).value).toBe("o");
 });
 
 test.each(["NOT_THERE", "EMPTY", "toString", "__proto__"])(

@@ -1,10 +1,11 @@
 import { CerverError } from "../protocol/errors.js";
 import type { Env } from "../util/paths.js";
+import { isForProgram } from "./program-env.js";
 import type { SecretBackend } from "./secret-backend.js";
 
 /** Names of cerver's own credentials, and of those that open another backend. They are for cerver, not for agents. */
 const OWN =
-  /^(?:CERVER_|INFISICAL_|OP_SERVICE_ACCOUNT_TOKEN$|OP_CONNECT_TOKEN$|OP_SESSION|AWS_(?:ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)$)/i;
+  /^(?:CERVER_|INFISICAL_|OP_SERVICE_ACCOUNT_TOKEN$|OP_CONNECT_TOKEN$|OP_SESSION|AWS_(?:ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)$|AWS_CONTAINER_AUTHORIZATION_TOKEN$)/i;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 
 /** Secrets from the variables that the MCP server was started with. */
@@ -22,7 +23,7 @@ export function envBackend(env: Env): SecretBackend {
           },
         );
       }
-      if (OWN.test(name)) {
+      if (OWN.test(name) || isForProgram(env, name)) {
         throw new CerverError(
           "secret_refused",
           `${name} is one of cerver's own credentials, which it does not hand out.`,

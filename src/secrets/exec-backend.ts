@@ -1,6 +1,8 @@
 import { CerverError } from "../protocol/errors.js";
+import { parseJson } from "../util/parse-json.js";
 import type { Env } from "../util/paths.js";
-import { printedText, programEnv, runProgram } from "./exec-program.js";
+import { printedText, runProgram } from "./exec-program.js";
+import { namesForProgram, programEnv } from "./program-env.js";
 import type { SecretBackend } from "./secret-backend.js";
 import { notSetUp, notText } from "./store-failure.js";
 
@@ -18,8 +20,7 @@ const EXIT = { notFound: 66, unreachable: 69, rateLimited: 75, refused: 77, expi
  */
 export function execBackend(env: Env): SecretBackend {
   const argv = command(env.CERVER_SECRETS_EXEC);
-  const names = (env.CERVER_SECRETS_EXEC_ENV ?? "").split(",").map((name) => name.trim());
-  const programsEnv = programEnv(env, names.filter(Boolean));
+  const programsEnv = programEnv(env, namesForProgram(env));
   return {
     name: "exec",
     setup: `the program ${argv[0]}`,
@@ -51,14 +52,6 @@ function command(setting: string | undefined): string[] {
   throw new CerverError("unsupported", "CERVER_SECRETS_EXEC is no JSON array of texts.", {
     hint: 'Write it as ["program", "argument"].',
   });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function failure(name: string, code: number | null): CerverError {

@@ -1,14 +1,11 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { CerverError } from "../protocol/errors.js";
-import type { Env } from "../util/paths.js";
 
 /** A value of 64 KiB and its newline. */
 const MAX_OUTPUT_BYTES = 65_536 + 2;
 const MAX_ERRORS_BYTES = 8_192;
 /** After its end, for what is still in its pipes: a child that it left behind may hold them open for ever. */
 const DRAIN_MS = 500;
-/** What every program gets of the environment: enough to be found and to find its own settings. */
-const BASE_ENV = ["PATH", "HOME", "LANG", "LC_*", "XDG_*"];
 
 export interface ProgramResult {
   /** Null when a signal ended it. */
@@ -30,7 +27,11 @@ export function runProgram(
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     // A group of its own, so that its children end with it.
-    const child = spawn(program!, args, { env, stdio: ["ignore", "pipe", "pipe"], detached: true });
+    const child: ChildProcess = spawn(program!, args, {
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+    });
     const output: Buffer[] = [];
     let errors = "";
     let size = 0;
@@ -41,25 +42,26 @@ export function runProgram(
     const stop = (reason: unknown) =>
       end(() => {
         killGroup(child.pid);
-        child.stdout.destroy();
-        child.stderr.destroy();
+        child.stdout?.destroy();
+        child.stderr?.destroy();
         reject(reason);
       });
     const onAbort = () => stop(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
-    child.on("error", () => stop(cannotStart(program!)));
-    child.stdout.on("data", (chunk: Buffer) => {
+    child.on("error", (error: NodeJS.ErrnoException) => stop(cannotStart(program!, error)));
+    // Where the system has no descriptor left there are no pipes, and the error comes next.
+    child.stdout?.on("data", (chunk: Buffer) => {
       size += chunk.length;
       if (size > MAX_OUTPUT_BYTES) stop(tooLarge(program!));
       else output.push(chunk);
     });
-    child.stderr.on("data", (chunk: Buffer) => {
+    child.stderr?.on("data", (chunk: Buffer) => {
       if (errors.length < MAX_ERRORS_BYTES) errors += chunk.toString();
     });
     const done = (code: number | null) =>
       end(() => {
-        child.stdout.destroy();
-        child.stderr.destroy();
+        child.stdout?.destroy();
+        child.stderr?.destroy();
         resolve({ code, output: Buffer.concat(output), errors });
       });
     child.on("exit", (code) => {
@@ -70,19 +72,6 @@ export function runProgram(
       });
     });
   });
-}
-
-/** The environment of a program: the usual, and what the patterns name. Never a variable of cerver's own. */
-export function programEnv(env: Env, patterns: readonly string[]): Record<string, string> {
-  const all = [...BASE_ENV, ...patterns];
-  const wanted = (name: string) =>
-    !/^cerver_/i.test(name) &&
-    all.some((pattern) => (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern));
-  return Object.fromEntries(
-    Object.entries(env).filter(
-      (entry): entry is [string, string] => entry[1] !== undefined && wanted(entry[0]),
-    ),
-  );
 }
 
 /** What a program printed, less one newline at the end; undefined when it is no text. */
@@ -103,9 +92,12 @@ function killGroup(pid: number | undefined): void {
   }
 }
 
-function cannotStart(program: string): CerverError {
+function cannotStart(program: string, { code = "" }: NodeJS.ErrnoException): CerverError {
+  const isFull = ["EMFILE", "ENFILE", "EAGAIN", "ENOMEM"].includes(code);
   return new CerverError("secret_unreachable", `The secrets program ${program} cannot be started.`, {
-    hint: "Check that it is installed where PATH or its setting says, and that the file may be executed.",
+    hint: isFull
+      ? `This machine has no room for another process (${code}): try again in a moment.`
+      : "Check that it is installed where PATH or its setting says, and that the file may be executed.",
   });
 }
 

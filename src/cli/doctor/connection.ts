@@ -16,24 +16,29 @@ export const connectionProbe: Probe = {
     const isTls = protocol === "https:";
     const host = hostname.replace(/^\[(.*)\]$/, "$1");
     const port = Number(named || (isTls ? 443 : 80));
-    let socket: Socket | undefined;
+    let outer: Socket | undefined;
+    const open = <S extends Socket>(socket: S): S => {
+      outer = socket;
+      // The last word of a connection that is cut is of no interest; what fails before is heard by who waits for it.
+      return socket.on("error", () => {});
+    };
     const since = performance.now();
     try {
       if (!isIP(host)) await lookup(host);
-      socket = connectTcp({ host, port, autoSelectFamily: true, signal });
+      const socket = open(connectTcp({ host, port, autoSelectFamily: true, signal }));
       await once(socket, "connect", { signal });
       const address = socket.remoteAddress ?? host;
       const reached = `${host}${address === host ? "" : ` is ${address},`} port ${port} answers`;
       if (!isTls) return plain(reached, host, address, since);
-      const secure = connectTls({ socket, servername: isIP(host) ? "" : host, host });
+      const secure = open(connectTls({ socket, servername: isIP(host) ? "" : host, host }));
       await once(secure, "secureConnect", { signal });
       const until = new Date(secure.getPeerCertificate().valid_to);
       return certified(`${reached} with ${secure.getProtocol()}`, until, since);
     } catch (error) {
       return broken(error as NodeJS.ErrnoException, host, port);
     } finally {
-      // The last word of a connection that is cut is of no interest.
-      socket?.on("error", () => {}).destroy();
+      // The outer one ends the one that it is around. Node 20 does not survive both being destroyed.
+      outer?.destroy();
     }
   },
 };

@@ -14,13 +14,15 @@ export const mcpClientsProbe: Probe = {
       for (const { file, scope, problem, servers } of places) {
         if (problem) problems.push({ what: problem.error, fix: problem.hint ?? `Mend ${file}.` });
         for (const server of servers) {
-          const again = `cerver mcp install --client ${client} --scope ${scope} --name ${server.name}`;
+          const again = mend(client, scope, file, server);
           const missing = await missingFile(server);
           if (missing) problems.push({ what: `${label} starts ${missing}, which is not there`, fix: again });
           if (server.holds_token)
             problems.push({
               what: `${label} has a token in plain text in ${file}`,
-              fix: `cerver login, then ${again}`,
+              fix: server.url
+                ? `Let the client log in by itself, then take the header out of ${file}`
+                : `cerver login, then ${again}`,
             });
         }
       }
@@ -43,6 +45,13 @@ export const mcpClientsProbe: Probe = {
     };
   },
 };
+
+/** What to type. A name out of a project's file is whatever somebody wrote there, and no word of a command. */
+function mend(client: string, scope: string, file: string, { name, url }: OurServer): string {
+  if (url !== undefined || !/^[A-Za-z0-9_-]{1,64}$/.test(name)) return `mend it in ${file}`;
+  const shared = scope === "project" ? " --portable" : "";
+  return `cerver mcp install --client ${client} --scope ${scope} --name ${name}${shared}`;
+}
 
 /** What a client would start in vain. */
 async function missingFile({ command = [] }: OurServer): Promise<string | undefined> {

@@ -1,4 +1,4 @@
-import type { McpServer, ServerContext } from "@modelcontextprotocol/server";
+import { type McpServer, SdkError, SdkErrorCode, type ServerContext } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import type { GatewayClient } from "../../client/gateway-client.js";
 import { CerverError } from "../../protocol/errors.js";
@@ -66,7 +66,18 @@ async function begin(
     return await waitForRun(gateway, { sessionId, runId, waitS }, ctx);
   } catch (error) {
     // Whoever cancels the call wants no more of it; whoever only lost sight of it still has its run.
-    if (ctx.mcpReq.signal.aborted) await gateway.cancelRun(sessionId, runId).catch(() => {});
+    if (wasCancelled(ctx)) await gateway.cancelRun(sessionId, runId).catch(() => {});
     throw error;
   }
+}
+
+/**
+ * Whether the caller gave the call up. A connection that this server closes aborts it just the same; in the stateless
+ * revision hanging up is how a client cancels (MCP 2026-07-28, transports).
+ */
+function wasCancelled({ mcpReq: { signal, envelope }, http }: ServerContext): boolean {
+  if (!signal.aborted) return false;
+  const { reason } = signal;
+  if (!(reason instanceof SdkError && reason.code === SdkErrorCode.ConnectionClosed)) return true;
+  return envelope !== undefined && http?.req?.signal.aborted === true;
 }

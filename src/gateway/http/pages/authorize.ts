@@ -71,8 +71,8 @@ function askToSignIn(c: Context) {
     return c.html(page({ title: "One moment", narrow: true, goesOnTo: here }, onward));
   }
   // Only letters that a path of our own may have: spaces and the like come as `%20`.
-  comeBackTo(c, here.replace(/[^\w\-./?=&%]/g, percent));
-  return c.html(signInFirst(), 401);
+  const comesBack = comeBackTo(c, here.replace(/[^\w\-./?=&%]/g, percent));
+  return c.html(signInFirst(comesBack), 401);
 }
 
 function percent(letter: string): string {

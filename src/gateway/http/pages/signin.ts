@@ -41,7 +41,7 @@ export function signinPages({ signins, links, publicUrl }: SigninPagesDeps) {
         maxAge: SIGNIN_LIFE_SECONDS,
         secure: publicUrl().startsWith("https:"),
       });
-      const next = localPath(getCookie(c, NEXT_COOKIE));
+      const next = localPath(Buffer.from(getCookie(c, NEXT_COOKIE) ?? "", "base64url").toString());
       deleteCookie(c, NEXT_COOKIE, { path: "/signin" });
       return c.redirect(next, 303);
     })
@@ -54,9 +54,15 @@ export function signinPages({ signins, links, publicUrl }: SigninPagesDeps) {
     });
 }
 
-/** Where a browser shall be led once it has signed in. */
-export function comeBackTo(c: Context, path: string): void {
-  setCookie(c, NEXT_COOKIE, path, { httpOnly: true, sameSite: "Strict", path: "/signin", maxAge: 900 });
+/** Browsers drop a larger cookie without a word (RFC 6265, section 6.1: 4,096 bytes with its name). */
+const MAX_COOKIE_LENGTH = 4_000;
+
+/** Where a browser shall be led once it has signed in. False for a path that is too long to be remembered. */
+export function comeBackTo(c: Context, path: string): boolean {
+  const value = Buffer.from(path).toString("base64url");
+  if (value.length > MAX_COOKIE_LENGTH) return false;
+  setCookie(c, NEXT_COOKIE, value, { httpOnly: true, sameSite: "Strict", path: "/signin", maxAge: 900 });
+  return true;
 }
 
 /** The account that a browser is signed in to. */
@@ -72,8 +78,13 @@ export function howToSignIn() {
 <p>and open the address it prints, in this browser.</p>`;
 }
 
-export function signInFirst() {
-  return page({ title: "Sign in first", narrow: true }, html`<div class="card">${howToSignIn()}</div>`);
+/** @param comesBack whether the browser is led on to what it asked for */
+export function signInFirst(comesBack = true) {
+  const again = comesBack ? "" : html`<p>Then begin again in the program that sent you here.</p>`;
+  return page(
+    { title: "Sign in first", narrow: true },
+    html`<div class="card">${howToSignIn()}${again}</div>`,
+  );
 }
 
 export function foreign() {
