@@ -132,9 +132,12 @@ describe("a run that is given a secret", () => {
     expect(await uses()).toHaveLength(1);
   });
 
-  test("does not tell of it in a kill receipt", async () => {
+  test.each([
+    ["whole", 0],
+    ["cut where its command is", 160],
+  ])("does not tell of it in a kill receipt, %s", async (_, before) => {
     const started = await cerver.client.startRun(session, {
-      code: `sh -c 'sleep 30; : "$0"' "$STRIPE_KEY"`,
+      code: `sh -c 'sleep 30; : "$0" ${"x".repeat(before)}' "$STRIPE_KEY"`,
       secrets: ["STRIPE_KEY"],
     });
     await expect
@@ -142,14 +145,18 @@ describe("a run that is given a secret", () => {
       .toContain("running");
     await new Promise((resolve) => setTimeout(resolve, 300));
     const { receipt } = await cerver.client.cancelRun(session, started.run_id);
-    expect(JSON.stringify(receipt)).toContain("[redacted:STRIPE_KEY]");
-    expect(JSON.stringify(receipt)).not.toContain(SECRETS.STRIPE_KEY);
+    expect(JSON.stringify(receipt)).toContain("[redacted:");
+    expect(JSON.stringify(receipt)).not.toContain("stripe-");
   });
 });
 
 describe("without a secret of the machine", () => {
   test("a variable that is named like one is taken out, and one that is not stays", async () => {
     const envs = { MY_API_TOKEN: "plain-value-77", COLOR: "plain-value-88" };
+    const settings = { MAX_TOKENS: "100000", SSH_KEY: "/home/ada/.ssh/id", TOKENIZER_PATH: "tokenizer-v2" };
+    expect(await output({ code: "echo $MAX_TOKENS $SSH_KEY $TOKENIZER_PATH", envs: settings })).toBe(
+      "100000 /home/ada/.ssh/id tokenizer-v2\n",
+    );
     expect(await output({ code: "echo $MY_API_TOKEN $COLOR", envs })).toBe(
       "[redacted:MY_API_TOKEN] plain-value-88\n",
     );

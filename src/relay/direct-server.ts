@@ -79,6 +79,8 @@ export async function directServer(options: DirectServerOptions): Promise<Direct
     try {
       refuseForeign(incoming, names);
       if (path === HEALTH_PATH && incoming.method === "GET") {
+        // Anybody may ask, and nobody has to send something with it.
+        outgoing.setHeader("connection", "close");
         return await give(outgoing, Response.json({ status: "ok", service: "cerver-relay" }));
       }
       refuseStrangers(incoming, expected);

@@ -18,11 +18,6 @@ export function looksSecret(name: string): boolean {
   return SECRET_PREFIX.test(name) || SECRET_NAME.test(name);
 }
 
-/** Whether a variable of a run says by its name that its value must not be seen. Settings of a cloud account do not. */
-export function namesSecret(name: string): boolean {
-  return SECRET_NAME.test(name);
-}
-
 /** What every run of this relay starts from: the host's environment without what looks secret. */
 export function hostEnvironment(env: Env, allowed: readonly string[]): Record<string, string> {
   const kept: Record<string, string> = {};

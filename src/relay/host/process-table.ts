@@ -13,7 +13,7 @@ export interface ProcessInfo {
   startedAt: string;
 }
 
-const MAX_COMMAND_LENGTH = 200;
+export const MAX_COMMAND_LENGTH = 200;
 
 export const hasProc = process.platform === "linux";
 
@@ -77,11 +77,11 @@ export function variableOf(pid: number, name: string): string | undefined {
   }
 }
 
-/** The command line of a process, for people; its name in brackets when it has none. */
-export function commandOf(pid: number): string {
+/** The command line of a process, for people, so much of it; its name in brackets when it has none. */
+export function commandOf(pid: number, maxLength: number = MAX_COMMAND_LENGTH): string {
   try {
     const line = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
-    if (line !== "") return line.slice(0, MAX_COMMAND_LENGTH);
+    if (line !== "") return line.slice(0, maxLength);
     return `[${readFileSync(`/proc/${pid}/comm`, "utf8").trim()}]`;
   } catch {
     return "";

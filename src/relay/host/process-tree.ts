@@ -15,6 +15,9 @@ import {
   variableOf,
 } from "./process-table.js";
 
+/** Whoever shows a command cuts it, after secrets have been taken out of it: a cut one would not be known any more. */
+const WHOLE_COMMAND_LENGTH = 65_536;
+
 /** How often a dying tree is looked at. */
 const LOOK_INTERVAL_MS = 15;
 /** How long KILL may take to be seen: a process in an uninterruptible wait dies when that wait ends. */
@@ -135,7 +138,7 @@ class Ending {
       this.#foundTotal++;
       if (this.#found.size >= MAX_LISTED) continue;
       const { pid, ppid, why } = member;
-      this.#found.set(keyOf(member), { pid, ppid, command: commandOf(pid), why });
+      this.#found.set(keyOf(member), { pid, ppid, command: commandOf(pid, WHOLE_COMMAND_LENGTH), why });
     }
     if (fresh.length > 0 && this.#signals.length > 0) this.#births++;
     if (fresh.length > 0) this.#ports.push(...this.#newPorts(fresh));
@@ -222,7 +225,7 @@ class Ending {
       alive: alive.map(({ pid, ppid, state }) => ({
         pid,
         ppid,
-        command: commandOf(pid),
+        command: commandOf(pid, WHOLE_COMMAND_LENGTH),
         why: stillThere(state),
       })),
       ports_freed: await this.#freed(),

@@ -1,13 +1,15 @@
+import { createHash } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CerverError } from "../../protocol/errors.js";
 import type { KillReceipt } from "../../protocol/runs.js";
 import { isSecretReference } from "../../protocol/secret-reference.js";
-import { Redaction, type RedactMode } from "../../redaction/redaction.js";
+import { Redaction } from "../../redaction/redaction.js";
 import type { NamedSecret } from "../../redaction/secret-patterns.js";
 import type { Cgroups } from "../host/cgroup.js";
-import { namesSecret, runEnvironment } from "../host/environment.js";
+import { runEnvironment } from "../host/environment.js";
 import type { Launcher } from "../host/launcher.js";
+import { MAX_COMMAND_LENGTH } from "../host/process-table.js";
 import { endEscaped, endTree } from "../host/process-tree.js";
 import {
   adoptRun,
@@ -45,8 +47,14 @@ const INLINE_BYTES = 32 * 1024;
 const MAX_STDIN_PENDING = 8 * 1024 * 1024;
 /** How long after a run what left its group and its session is looked for, where no control group holds it. */
 const ESCAPE_LOOK_MS = 250;
+/** Names of variables whose values are taken out of output. What a run does not inherit is a wider circle: too much is no harm there. */
+const NAMES_SECRET = /(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE)$/i;
+/** Where a key lies is no key. */
+const IS_PATH = /^~?\.{0,2}\/[\w./-]*$/;
 /** A shorter value of a variable that is named like a secret may be an ordinary word. */
 const SHORTEST_NAMED = 6;
+/** Sets of secrets that a sandbox's runs have had of late. */
+const MAX_REDACTIONS = 8;
 /** With this many runs under way the keeper has no time for what can wait. */
 const BUSY_RUNS = 8;
 
@@ -79,8 +87,8 @@ interface KnownSandbox {
   nodes: WaitingNodes;
   /** Variables of every run in it that are named like secrets. */
   named: NamedSecret[];
-  /** What is taken out of the output of a run that brings no secrets of its own, by mode. */
-  redactions: Map<RedactMode, Redaction>;
+  /** What is taken out of the output of its runs: of those that were last, by a hash of what is looked for. */
+  redactions: Map<string, Redaction>;
   /** Why it has ended. */
   ended?: "session_closed" | "relay_stopped";
 }
@@ -378,6 +386,8 @@ export class Keeper {
   }
 
   /** Runs that have ended, with journals that somebody still follows or that are being written. */
+  /** Who reads what of a run is kept, after its end. */
+  readonly #readers = new Map<Follower, string>();
   readonly #finishing = new Map<string, LiveRun>();
 
   /** Lets go of a run's journals once they can be had again from what was stored, and nobody reads them. */
@@ -409,13 +419,21 @@ export class Keeper {
     if (this.#isMakingRoom) return;
     this.#isMakingRoom = true;
     let room = 0;
+    const read = new Set(this.#readers.values());
     for (const [id, ended] of this.#ended) {
       if (room >= ROOM_BYTES) break;
-      if (ended.bytes === 0 || this.#finishing.has(id)) continue;
+      if (ended.bytes === 0 || this.#finishing.has(id) || read.has(id)) continue;
+      try {
+        await rm(join(this.#runsDir, id), { recursive: true, force: true });
+      } catch {
+        // It is tried again when the disk is full the next time.
+        continue;
+      }
+      // Pruned meanwhile, it is counted off already.
+      if (this.#ended.get(id) !== ended) continue;
       room += ended.bytes;
       this.#keptBytes -= ended.bytes;
       ended.bytes = 0;
-      await rm(join(this.#runsDir, id), { recursive: true, force: true }).catch(() => {});
     }
     this.#isMakingRoom = false;
     this.storeEnds();
@@ -458,9 +476,11 @@ export class Keeper {
       tell: (message, payload) => listener.tell(message, payload),
       onDone: () => {
         live?.followers.delete(follower);
+        this.#readers.delete(follower);
         this.#letGo(runId);
       },
     });
+    if (ended) this.#readers.set(follower, runId);
     if (live && follows) live.follow(follower);
     else follower.pump();
     return {
@@ -470,6 +490,7 @@ export class Keeper {
       },
       stop: (why) => {
         follower.stop();
+        this.#readers.delete(follower);
         live?.unfollow(follower, why);
         this.#letGo(runId);
       },
@@ -616,7 +637,12 @@ function namedSecrets(env: Record<string, string>): NamedSecret[] {
   const named: NamedSecret[] = [];
   for (const name in env) {
     const value = env[name]!;
-    if (value.length >= SHORTEST_NAMED && namesSecret(name) && !isSecretReference(value))
+    if (
+      value.length >= SHORTEST_NAMED &&
+      NAMES_SECRET.test(name) &&
+      !IS_PATH.test(value) &&
+      !isSecretReference(value)
+    )
       named.push({ name, value });
   }
   return named;
@@ -624,18 +650,25 @@ function namedSecrets(env: Record<string, string>): NamedSecret[] {
 
 /** What is taken out of a run's output: what was resolved for it, and what its variables say they hold. */
 function redactionOf({ redact, secrets, envs }: RunOrder, { named, redactions }: KnownSandbox): Redaction {
-  const own = redact === "off" ? [] : [...secrets, ...namedSecrets(envs)];
-  if (own.length > 0) return new Redaction(redact, [...own, ...named]);
-  const known = redactions.get(redact) ?? new Redaction(redact, named);
-  redactions.set(redact, known);
-  return known;
+  const all = redact === "off" ? [] : [...secrets, ...namedSecrets(envs), ...named];
+  // Making the patterns of many secrets takes longer than starting a run, and runs of a session mostly have the same.
+  const key = all.length === 0 ? redact : `${redact}:${hashOf(all)}`;
+  const redaction = redactions.get(key) ?? new Redaction(redact, all);
+  redactions.delete(key);
+  redactions.set(key, redaction);
+  if (redactions.size > MAX_REDACTIONS) redactions.delete(redactions.keys().next().value!);
+  return redaction;
+}
+
+function hashOf(secrets: readonly NamedSecret[]): string {
+  return createHash("sha256").update(JSON.stringify(secrets)).digest("base64");
 }
 
 /** A receipt names processes by their command lines, which hold whatever a run gave them. */
 function withoutSecrets(receipt: KillReceipt, redaction: Redaction): KillReceipt {
   const clean = <P extends { command: string }>(one: P) => ({
     ...one,
-    command: redaction.text(one.command).text,
+    command: redaction.text(one.command).text.slice(0, MAX_COMMAND_LENGTH),
   });
   return { ...receipt, found: receipt.found.map(clean), alive: receipt.alive.map(clean) };
 }

@@ -72,11 +72,16 @@ export class LiveRun {
       this.state[bytes] = journal.size;
       for (const follower of this.followers) follower.pump();
     };
+    // While the pipe is held up it is no pause of the program's: the rest of what is held may be waiting in it.
+    const holdOn = () => {
+      clearTimeout(held);
+      if (redactor.isHolding && !pipe.isPaused()) held = setTimeout(() => keep(redactor.flush()), HOLD_MS);
+    };
+    pipe.on("resume", holdOn);
     pipe.on("data", (chunk: Buffer) => {
       keep(redactor.push(chunk));
-      clearTimeout(held);
-      if (redactor.isHolding) held = setTimeout(() => keep(redactor.flush()), HOLD_MS);
       if (this.#mustWait(name)) pipe.pause();
+      holdOn();
     });
     return new Promise((resolve) =>
       pipe.once("close", () => {
