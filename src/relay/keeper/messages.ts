@@ -2,6 +2,7 @@ import type { KillReceipt, RunStatus, SecretUse } from "../../protocol/runs.js";
 import type { RedactMode } from "../../redaction/redaction.js";
 import type { NamedSecret } from "../../redaction/secret-patterns.js";
 import type { Command } from "../host/command.js";
+import type { Confinement } from "../host/confinement.js";
 
 /** Both ends say it first. A relay speaks with a keeper of the same number only. */
 export const KEEPER_PROTOCOL = 2;
@@ -27,6 +28,8 @@ export interface RunOrder {
   /** Values that were resolved for it: they are in `envs` too, and in no file. */
   secrets: NamedSecret[];
   secrets_used?: SecretUse[] | undefined;
+  /** What it may see and use; undefined where the machine does not confine its runs. */
+  confinement?: Confinement | undefined;
 }
 
 /** What is known of a run. Times are milliseconds since 1970. */
