@@ -17,6 +17,8 @@ export interface Options {
   stopSeconds: number;
   /** How long a relay is watched that has nothing to do. */
   idleSeconds: number;
+  /** A data folder that scripts/write-corpus.ts has written, in the place of a small one. */
+  corpus: string | undefined;
 }
 
 /** What the rows share. Everything in it is started when a row first asks for it. */

@@ -8,12 +8,13 @@ import { measure, ROWS, type Row } from "./rows.js";
 import { table } from "./table.js";
 
 const HELP = `usage: npm run bench -- [--json] [--short] [--runs N] [--only NAME]...
-                        [--stop-seconds N] [--idle-seconds N]
+                        [--corpus FOLDER] [--stop-seconds N] [--idle-seconds N]
 
   --json            one line of JSON instead of the table
   --short           a quick look whether everything works; its figures mean little
   --runs N          runs of each command (300; 20 when short)
   --only NAME       only this row, may be repeated: ${ROWS.join(", ")}
+  --corpus FOLDER   what memory looks into, written by scripts/write-corpus.ts (else a small one is written)
   --stop-seconds N  how long the stopped reader stands still (60; 3 when short)
   --idle-seconds N  how long an idle relay is watched (30; 3 when short)
 `;
@@ -73,6 +74,7 @@ function flags() {
     help: boolean,
     runs: string,
     only: { ...string, multiple: true },
+    corpus: string,
     "stop-seconds": string,
     "idle-seconds": string,
   } as const;
@@ -89,6 +91,7 @@ function flags() {
       runs: count("--runs", values.runs, short ? 20 : 300),
       stopSeconds: count("--stop-seconds", values["stop-seconds"], short ? 3 : 60),
       idleSeconds: count("--idle-seconds", values["idle-seconds"], short ? 3 : 30),
+      corpus: values.corpus,
       rows: chosen(values.only),
     };
   } catch (error) {

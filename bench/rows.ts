@@ -3,6 +3,7 @@ import type { Bench } from "./bench.js";
 import { IdlePair } from "./idle.js";
 import { latency } from "./latency.js";
 import { mcpStart } from "./mcp-start.js";
+import { memory } from "./memory.js";
 import { stoppedReader } from "./stopped-reader.js";
 import { streams } from "./streams.js";
 import type { Line } from "./table.js";
@@ -14,6 +15,7 @@ export const ROWS = [
   "ls",
   "node",
   "mcp",
+  "memory",
   "at-once",
   "streams",
   "stopped-reader",
@@ -46,6 +48,8 @@ function measureRow(bench: Bench, row: Row, idle: IdlePair | undefined): Promise
   switch (row) {
     case "mcp":
       return mcpStart(bench);
+    case "memory":
+      return memory(bench);
     case "at-once":
       return atOnce(bench);
     case "streams":

@@ -5,15 +5,13 @@ import { sourcesFrom } from "../../protocol/transcript.js";
 import { firstSearchId, matching, searchIdColumn, searchText, tag } from "../store/entry-words.js";
 import type { Database } from "../store/schema.js";
 import { type ParsedQuery, parseQuery } from "./search-query.js";
-import { wantedTags } from "./session-tags.js";
+import { fewTagged, wantedTags } from "./session-tags.js";
 import { relevance, snippetOf } from "./snippet.js";
 
 /** So many of the newest matches are compared with each other; older ones follow on later pages. */
 const WINDOW = 64;
 /** So much of an entry, in characters, is looked at to rank it. */
 const RANKED_LENGTH = 8_000;
-/** So many sessions that carry a label are looked up in the index; of more, each match is asked. */
-const MAX_TAGGED_SESSIONS = 200;
 /** After so long, in ms, a match counts half of what a new one does. */
 const HALF_LIFE_MS = 14 * 86_400_000;
 
@@ -81,7 +79,7 @@ async function newestMatches(
     ),
   );
   const labelled = wantedTags(label, metadata);
-  const few = labelled.length === 0 ? undefined : await fewSessions(db, accountId, labelled);
+  const few = await fewTagged(db, accountId, labelled);
   if (few?.length === 0) return [];
   const groups = [
     [tag("account", accountId)],
@@ -147,27 +145,6 @@ async function newestMatches(
     }
   }
   return found.execute();
-}
-
-/** The sessions that carry all of these tags, unless they are many. */
-async function fewSessions(
-  db: Database,
-  accountId: string,
-  tags: readonly [name: string, value: string][],
-): Promise<string[] | undefined> {
-  let query = db.selectFrom("sessions").select("id").where("account_id", "=", accountId);
-  for (const [name, value] of tags) {
-    query = query.where("id", "in", (eb) =>
-      eb
-        .selectFrom("session_tags")
-        .select("session_id")
-        .where("account_id", "=", accountId)
-        .where("name", "=", name)
-        .where("value", "=", value),
-    );
-  }
-  const rows = await query.limit(MAX_TAGGED_SESSIONS + 1).execute();
-  return rows.length > MAX_TAGGED_SESSIONS ? undefined : rows.map(({ id }) => id);
 }
 
 function scoreOf(row: FoundRow, newestAt: number, { terms }: ParsedQuery): number {

@@ -1,10 +1,11 @@
+import { sql } from "kysely";
 import { CerverError } from "../../protocol/errors.js";
 import { canonicalProvider } from "../../protocol/providers.js";
 import { canonicalStatus, type ListSessionsQuery } from "../../protocol/sessions.js";
 import type { Database } from "../store/schema.js";
 import { decodeCursor } from "./session-cursor.js";
 import type { Session } from "./session-record.js";
-import { wantedTags } from "./session-tags.js";
+import { fewTagged, wantedTags } from "./session-tags.js";
 
 /** An account's sessions that a query asks for, newest first, and whether there are more. `running` are those in which something runs. */
 export async function pageOfSessions(
@@ -14,16 +15,22 @@ export async function pageOfSessions(
   metadata: Record<string, string>,
   running: readonly string[],
 ): Promise<{ rows: Session[]; more: boolean }> {
+  const tags = wantedTags(label, metadata);
+  const few = await fewTagged(db, accountId, tags);
   let query = db
     .selectFrom("sessions")
     .selectAll()
-    .where("account_id", "=", accountId)
+    // Few are found by their ids; SQLite would go through all of the account's instead, had it an index to do so.
+    .where(few ? sql<string>`account_id || ''` : "account_id", "=", accountId)
     .orderBy("created_at", "desc")
     .orderBy("id", "desc")
     .limit(limit + 1);
   if (source !== undefined) query = query.where("source", "=", source);
   if (provider !== undefined) query = query.where("provider", "=", canonicalProvider(provider));
-  for (const [name, value] of wantedTags(label, metadata)) {
+  // An empty list is not SQL: no id is the empty text.
+  if (few) query = query.where("id", "in", few.length > 0 ? few : [""]);
+  // Of many, the newest that carry them are soon found by looking at each.
+  for (const [name, value] of few ? [] : tags) {
     query = query.where("id", "in", (eb) =>
       eb
         .selectFrom("session_tags")
@@ -41,7 +48,6 @@ export async function pageOfSessions(
       });
     }
     query = query.where("status", "=", wanted === "running" ? "ready" : wanted);
-    // An empty list is not SQL: no id is the empty text.
     if (wanted === "running") query = query.where("id", "in", running.length > 0 ? running : [""]);
     if (wanted === "ready" && running.length > 0) query = query.where("id", "not in", running);
   }

@@ -6,6 +6,8 @@ import type { Database } from "../store/schema.js";
 const MAX_VALUE_LENGTH = 256;
 /** A session is found by so many of its metadata. */
 const MAX_METADATA_TAGS = 64;
+/** So many sessions are few enough to be named one by one in a query. */
+const FEW = 200;
 
 /** Makes a session findable by its labels and its plain metadata, in the place of what it was found by before. */
 export async function writeTags(
@@ -45,4 +47,35 @@ export function wantedTags(
     }),
     ...Object.entries(metadata).map(([name, value]): [string, string] => [`metadata:${name}`, value]),
   ];
+}
+
+/**
+ * The sessions of an account that carry all of these tags, unless they are many: undefined then. It reads only as many
+ * as carry the first tag, however many sessions there are.
+ */
+export async function fewTagged(
+  db: Database,
+  accountId: string,
+  [first, ...others]: readonly [name: string, value: string][],
+): Promise<string[] | undefined> {
+  if (first === undefined) return undefined;
+  let query = db
+    .selectFrom("session_tags as t")
+    .select("t.session_id")
+    .where("t.account_id", "=", accountId)
+    .where("t.name", "=", first[0])
+    .where("t.value", "=", first[1]);
+  for (const [name, value] of others) {
+    query = query.where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom("session_tags as o")
+          .select("o.session_id")
+          .whereRef("o.session_id", "=", "t.session_id")
+          .where("o.name", "=", name)
+          .where("o.value", "=", value),
+      ),
+    );
+  }
+  const rows = await query.limit(FEW + 1).execute();
+  return rows.length > FEW ? undefined : rows.map(({ session_id }) => session_id);
 }
