@@ -18,6 +18,7 @@ export const options: BuildOptions = {
     "cli/main": "src/cli/main.ts",
     "cli/serve-mcp": "src/cli/serve-mcp.ts",
     keeper: "src/relay/keeper/main.ts",
+    keychain: "src/login/keychain-program.ts",
   },
   outdir: staging,
   bundle: true,
@@ -43,6 +44,7 @@ export const options: BuildOptions = {
   // Native or optional: installed beside the package, or not at all.
   external: [
     "libsql",
+    "@napi-rs/keyring",
     "pg-native",
     "pg-cloudflare",
     "cloudflare:sockets",
@@ -63,6 +65,7 @@ refuseHeavyStart(
 );
 refuseHeavyStart(metafile!, "cli/serve-mcp.js", /^src\/(?!cli\/|util\/|protocol\/errors)|node_modules\//);
 refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);
+refuseHeavyStart(metafile!, "keychain.js", /^src\/(?!login\/keychain-program)|node_modules\//);
 for (const mode of ["mcp", "relay"]) refuseHeavyStart(metafile!, `src/${mode}/start.ts`, SECRET_BACKEND);
 await buildClient(root, join(staging, "client"));
 await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(metafile!));

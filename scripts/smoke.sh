@@ -20,7 +20,7 @@ npm init -y >/dev/null
 npm install --no-audit --no-fund --silent "$folder/$tarball"
 
 unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME CERVER_HOME CERVER_GATEWAY_URL CERVER_API_TOKEN
-export HOME="$folder/home"
+export HOME="$folder/home" CERVER_CREDENTIALS=file
 mkdir "$HOME"
 cerver="$folder/app/node_modules/.bin/cerver"
 "$cerver" --version

@@ -39,6 +39,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^jsonc-parser$/, /^mcp-clients\/json-config\.ts/],
   [/^commander$/, /^cli\//],
   [/^pino$/, /^util\/logger\.ts/],
+  [/^@napi-rs\/keyring$/, /^login\/keychain-program\.ts$/],
   [/^open$/, /^login\/open-browser\.ts/],
   [
     /^zod$/,
@@ -48,7 +49,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^@infisical\/sdk$/, /^secrets\/infisical-transport\.ts$/],
   [/^google-auth-library$/, /^secrets\/gcp-backend\.ts$/],
   [/^@1password\/sdk$/, /^secrets\/1password-sdk\.ts$/],
-  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-program\.ts$/],
+  [/^node:child_process$/, /^relay\/(?:host|daemon)\/|^secrets\/exec-program\.ts$|^login\/keychain\.ts$/],
 ];
 
 interface Import {

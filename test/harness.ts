@@ -87,7 +87,10 @@ export async function startCerver(options: StartCerverOptions = {}): Promise<Cer
           env,
         ),
         {
-          credentials: openCredentialStore({ configDir: join(folder, `config-${name}`) }),
+          credentials: openCredentialStore({
+            configDir: join(folder, `config-${name}`),
+            env: { CERVER_CREDENTIALS: "file" },
+          }),
           openBrowser: async () => false,
           hasDisplay: false,
           say: () => {},

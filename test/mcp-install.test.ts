@@ -60,7 +60,10 @@ describe("the command that is written", () => {
     ["cursor", ".cursor/mcp.json"],
   ])("%s: starts cerver with a login, and no token in the file", async (client, file) => {
     const { url } = cerver.gateway;
-    const credentials = openCredentialStore({ configDir: join(home.folder, ".config", "cerver") });
+    const credentials = openCredentialStore({
+      configDir: join(home.folder, ".config", "cerver"),
+      env: { CERVER_CREDENTIALS: "file" },
+    });
     await credentials.set(apiKey(url), cerver.token);
     const { code, stdout, stderr } = await install(["--client", client, "--gateway", url]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringContaining("has cerver now.\n") });
@@ -86,10 +89,10 @@ describe("the command that is written", () => {
     const files = join(home.folder, "elsewhere");
     const link = join(home.folder, "cerver-mcp");
     await symlink(BIN, link);
-    await openCredentialStore({ configDir: join(files, ".config") }).set(
-      apiKey(cerver.gateway.url),
-      cerver.token,
-    );
+    await openCredentialStore({
+      configDir: join(files, ".config"),
+      env: { CERVER_CREDENTIALS: "file" },
+    }).set(apiKey(cerver.gateway.url), cerver.token);
     await writeFile(
       join(files, ".config", "config.json"),
       JSON.stringify({ gateway_url: cerver.gateway.url }),

@@ -33,7 +33,7 @@ export interface Home {
 /** An empty home for the built program, so that it finds nothing of whoever runs the tests. */
 export async function newHome(): Promise<Home> {
   const folder = await mkdtemp(join(tmpdir(), "cerver home-"));
-  const env = { PATH: process.env.PATH!, HOME: folder, LANG: "C.UTF-8", CI: "1" };
+  const env = { PATH: process.env.PATH!, HOME: folder, LANG: "C.UTF-8", CI: "1", CERVER_CREDENTIALS: "file" };
   const running = new Set<Started>();
 
   const start: Home["start"] = (args, more = {}, cwd = folder) => {

@@ -25,7 +25,7 @@ export function cliContext(process: NodeJS.Process): CliContext {
   const paths = cerverPaths(env);
   const credentials = async () => {
     const { openCredentialStore } = await import("../login/credential-store.js");
-    return openCredentialStore({ configDir: paths.config });
+    return openCredentialStore({ configDir: paths.config, env });
   };
   const gateway = async (flag: string | undefined) => {
     const { chooseGateway } = await import("../login/gateway-choice.js");

@@ -20,7 +20,8 @@ export async function ownToken(context: CliContext, gateway: Gateway, dataDir: s
       ? kept
       : await gateway.createToken({ label: "cerver on this machine", scopes: ["admin"] });
   if (token !== kept) await writePrivateFile(path, `${JSON.stringify({ api_token: token })}\n`);
-  await (await context.credentials()).set(apiKey(gateway.url), token);
+  const where = await (await context.credentials()).set(apiKey(gateway.url), token);
+  if (token !== kept) context.out.say(`The token for this gateway is in ${where}.`);
   await chooseAsDefault(context, gateway.url);
   return token;
 }

@@ -251,7 +251,7 @@ async function register(config: RelayConfig, deps: RelayDeps, facts: HostFacts, 
   const stored = config.token ? undefined : await deps.credentials.get(key);
   if (stored) {
     try {
-      return await registerWith(stored, config, deps, facts);
+      return await registerWith(stored, config, deps, facts, stored);
     } catch (error) {
       if (!(error instanceof CerverError) || error.code !== "unauthenticated") throw error;
       await deps.credentials.delete(key);
@@ -261,7 +261,13 @@ async function register(config: RelayConfig, deps: RelayDeps, facts: HostFacts, 
   return registerWith(config.token ?? (await logIn(config, deps, signal)), config, deps, facts);
 }
 
-async function registerWith(token: string, config: RelayConfig, deps: RelayDeps, facts: HostFacts) {
+async function registerWith(
+  token: string,
+  config: RelayConfig,
+  deps: RelayDeps,
+  facts: HostFacts,
+  stored?: string,
+) {
   const { gatewayUrl, name, configDir } = config;
   const identity = new Identity(configDir);
   const before = await identity.get(gatewayUrl);
@@ -277,7 +283,10 @@ async function registerWith(token: string, config: RelayConfig, deps: RelayDeps,
   await identity.set(gatewayUrl, answer.compute_id);
   const own = answer.relay_token ?? token;
   // A token that was handed in is the person's own to keep; what the gateway gave to this machine is kept here.
-  if (own !== config.token) await deps.credentials.set(relayKey(gatewayUrl), own);
+  if (own !== config.token && own !== stored) {
+    const where = await deps.credentials.set(relayKey(gatewayUrl), own);
+    deps.say(`This machine's token is in ${where}.`);
+  }
   return { computeId: answer.compute_id, token: own };
 }
 

@@ -34,13 +34,13 @@ export const loginCommand = (context: CliContext) =>
         throw abort.signal.aborted ? abort.signal.reason : error;
       });
       const credentials = await context.credentials();
-      await credentials.set(apiKey(gatewayUrl), token);
+      const where = await credentials.set(apiKey(gatewayUrl), token);
       await writeUserConfig(paths.config, {
         ...(await readUserConfig(paths.config)),
         gateway_url: gatewayUrl,
         gateway_set_by: "login",
       });
-      out.say(`Logged in to ${gatewayUrl}. The token is in ${credentials.where}.`);
+      out.say(`Logged in to ${gatewayUrl}. The token is in ${where}.`);
     });
 
 export const logoutCommand = (context: CliContext) =>

@@ -11,6 +11,7 @@ import { diskProbe } from "./disk.js";
 import { echoProbe } from "./echo.js";
 import { healthProbe } from "./health.js";
 import { askHealth } from "./health-answer.js";
+import { keychainProbe } from "./keychain.js";
 import { loginProbe } from "./login.js";
 import { mcpClientsProbe } from "./mcp-clients.js";
 import { nodeProbe } from "./node.js";
@@ -35,6 +36,7 @@ const PROBES: readonly Probe[] = [
   pathProbe,
   diskProbe,
   loginProbe,
+  keychainProbe,
   proxyProbe,
   connectionProbe,
   healthProbe,

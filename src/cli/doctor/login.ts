@@ -20,7 +20,9 @@ export const loginProbe: Probe = {
       const variable = cli.env.CERVER_API_TOKEN ? "CERVER_API_TOKEN" : "CERVER_API_KEY";
       return { status: "ok", what: `the token for ${where} is in ${variable}` };
     }
-    return { status: "ok", what: `the token for ${where} is in ${(await cli.credentials()).where}` };
+    const { apiKey } = await import("../../login/credential-store.js");
+    const kept = await (await cli.credentials()).where(apiKey(gatewayUrl));
+    return { status: "ok", what: `the token for ${where} is in ${kept}` };
   },
 };
 

@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { CerverError } from "../../protocol/errors.js";
+import { ownProgram } from "../../util/own-program.js";
 import { makePrivateFolder } from "../../util/private-folder.js";
 import { VERSION } from "../../util/version.js";
 
@@ -65,12 +65,9 @@ export async function startKeeper(stateDir: string, env: Record<string, string>)
 
 /** The keeper's own bundle: small, so that it starts quickly and a fork of it costs little. */
 function keeperProgram(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const program = join(folder, "dist", "keeper.js");
-    if (existsSync(program)) return program;
-    if (dirname(folder) === folder)
-      throw cannotStart("this installation lacks dist/keeper.js; build or install it again");
-  }
+  const program = ownProgram("keeper.js");
+  if (program) return program;
+  throw cannotStart("this installation lacks dist/keeper.js; build or install it again");
 }
 
 function cannotStart(why: string): CerverError {
