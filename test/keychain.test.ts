@@ -14,12 +14,16 @@ import { SecretService } from "./secret-service.js";
 
 const BIN = join(import.meta.dirname, "..", "bin", "cerver.js");
 
+/** Elsewhere the keychain is the person's own. */
+const isLinux = process.platform === "linux";
+
 let cerver: Cerver;
 let service: SecretService;
 let home: Home;
 /** What a person has who sits at this desktop. */
 let env: Record<string, string>;
 beforeAll(async () => {
+  if (!isLinux) return;
   cerver = await startCerver({ relay: false });
   service = await SecretService.start();
   await service.keyring("unlocked");
@@ -57,7 +61,7 @@ const kept = () => home.run(["whoami", "--json"], { env });
 const storeIn = (folder: string, more: Record<string, string> = {}) =>
   openCredentialStore({ configDir: join(home.folder, folder), env: { ...env, ...more } });
 
-describe("a keychain that works", () => {
+describe.runIf(isLinux)("a keychain that works", () => {
   let token: string;
   test("keeps the token of a login, which is in no file", async () => {
     expect(await logIn()).toContain(
@@ -101,15 +105,11 @@ describe("a keychain that works", () => {
     expect(await service.values()).toEqual([token]);
   });
 
-  test("has one token after another login, and none after a logout", async () => {
-    await logIn();
-    const values = await service.values();
-    expect(values).toHaveLength(1);
-    expect(values).not.toContain(token);
+  test("forgets it with a logout, which revokes it", async () => {
     const { stderr } = await home.run(["logout"], { env });
     expect(stderr).toContain("the token is revoked and forgotten");
     expect(await service.values()).toEqual([]);
-    const refused = new GatewayClient({ gatewayUrl: cerver.gateway.url, token: values[0] }).whoami();
+    const refused = new GatewayClient({ gatewayUrl: cerver.gateway.url, token }).whoami();
     await expect(refused).rejects.toMatchObject({ code: "unauthenticated" });
   });
 
@@ -146,11 +146,12 @@ describe("a keychain that works", () => {
   });
 });
 
-describe("a keychain that does not", () => {
+describe.runIf(isLinux)("a keychain that does not", () => {
   beforeEach(() => service.keyring("unlocked"));
 
   test("that is locked is not read and not guessed around, and a login then goes to the file and says why", async () => {
-    await logIn();
+    const key = apiKey(cerver.gateway.url);
+    expect(await storeIn(".config/cerver").set(key, cerver.token)).toBe("the login keychain");
     await service.keyring("locked");
     const whoami = await kept();
     expect(whoami.code).toBe(1);
@@ -160,7 +161,7 @@ describe("a keychain that does not", () => {
       /The token is in the file \S.*credentials\.json, readable by you alone, because the keychain could not be used: /,
     );
     expect(JSON.parse((await kept()).stdout)).toMatchObject({ token_from: "stored" });
-    await home.run(["logout"], { env });
+    expect(filesWith("keychain:api:")).toBe("");
   });
 
   test("that is not there leaves the file, and CERVER_CREDENTIALS=keychain refuses instead", async () => {
@@ -169,9 +170,12 @@ describe("a keychain that does not", () => {
     expect(await store.set("key", "value")).toContain(
       "readable by you alone, because the keychain could not be used",
     );
-    expect(await storeIn("none", { DBUS_SESSION_BUS_ADDRESS: "" }).set("other", "value")).toContain(
-      "because this session has no D-Bus",
-    );
+    expect(
+      await storeIn("none", { DBUS_SESSION_BUS_ADDRESS: "", XDG_RUNTIME_DIR: home.folder }).set(
+        "other",
+        "value",
+      ),
+    ).toContain("because this session has no D-Bus");
     const demanded = storeIn("demanded", { CERVER_CREDENTIALS: "keychain" });
     await expect(demanded.set("key", "value")).rejects.toThrow(
       /^Nothing was kept in the login keychain, because the keychain could not be used/,
@@ -184,14 +188,14 @@ describe("a keychain that does not", () => {
 
   test("that answers nobody is given up, and its program ended", async () => {
     await service.endKeyring();
-    const deaf = createServer(() => {});
+    const deaf = createServer((socket) => socket.resume().on("error", () => {}));
     const path = join(home.folder, "deaf");
     await new Promise<void>((resolve) => deaf.listen(path, resolve));
     const store = storeIn("deaf-config", {
       DBUS_SESSION_BUS_ADDRESS: `unix:path=${path.replaceAll(" ", "%20")}`,
       CI: "1",
     });
-    expect(await store.set("key", "value")).toContain("because the keychain did not answer within 5 s");
+    expect(await store.set("key", "value")).toContain("because the keychain did not answer within 10 s");
     expect(await store.get("key")).toBe("value");
     await expect
       .poll(() => new Promise((resolve) => deaf.getConnections((_, count) => resolve(count))))

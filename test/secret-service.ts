@@ -63,11 +63,6 @@ export class SecretService {
     }
   }
 
-  /** Stops the keyring's process where it is: it is there, and answers nobody. */
-  freeze(): void {
-    this.#keyring!.kill("SIGSTOP");
-  }
-
   /** The values that another program finds under cerver's name. */
   async values(): Promise<string[]> {
     const { stdout, stderr } = await promisify(execFile)(

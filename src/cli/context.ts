@@ -16,6 +16,8 @@ export interface CliContext {
   credentials(): Promise<CredentialStore>;
   /** Which gateway to speak to, and with what token. */
   gateway(flag: string | undefined): Promise<GatewayChoice>;
+  /** {@link gateway}, with no token but the environment's. */
+  namedGateway(flag: string | undefined): Promise<GatewayChoice>;
   /** A client for that gateway. */
   client(flag: string | undefined): Promise<GatewayClient>;
 }
@@ -27,16 +29,12 @@ export function cliContext(process: NodeJS.Process): CliContext {
     const { openCredentialStore } = await import("../login/credential-store.js");
     return openCredentialStore({ configDir: paths.config, env });
   };
-  const gateway = async (flag: string | undefined) => {
+  const choose = async (flag: string | undefined, store?: CredentialStore) => {
     const { chooseGateway } = await import("../login/gateway-choice.js");
-    return chooseGateway({
-      flag,
-      env,
-      cwd: process.cwd(),
-      configDir: paths.config,
-      credentials: await credentials(),
-    });
+    const where = { cwd: process.cwd(), configDir: paths.config };
+    return chooseGateway({ flag, env, ...where, ...(store && { credentials: store }) });
   };
+  const gateway = async (flag: string | undefined) => choose(flag, await credentials());
   return {
     env,
     cwd: process.cwd(),
@@ -45,6 +43,7 @@ export function cliContext(process: NodeJS.Process): CliContext {
     process,
     credentials,
     gateway,
+    namedGateway: choose,
     client: async (flag) => {
       const { gatewayUrl, token, tokenWithheld } = await gateway(flag);
       if (token === undefined) {

@@ -19,7 +19,8 @@ export interface ChooseGatewayOptions {
   env: Env;
   cwd: string;
   configDir: string;
-  credentials: CredentialStore;
+  /** Without it, what is stored is not looked at: a locked keychain is then in nobody's way. */
+  credentials?: CredentialStore;
 }
 
 /**
@@ -32,7 +33,7 @@ export async function chooseGateway(options: ChooseGatewayOptions): Promise<Gate
   const gatewayUrl = text.replace(/\/+$/, "");
   const fromEnv = options.env.CERVER_API_TOKEN || options.env.CERVER_API_KEY || undefined;
   if (fromEnv && from !== "project") return { gatewayUrl, from, token: fromEnv, tokenFrom: "env" };
-  const token = await options.credentials.get(apiKey(gatewayUrl));
+  const token = await options.credentials?.get(apiKey(gatewayUrl));
   return {
     gatewayUrl,
     from,

@@ -20,12 +20,12 @@ export interface KeychainAnswer {
 export class KeychainFailure extends Error {}
 
 /** A person who is asked to unlock it needs time; where nobody can be asked, a daemon that works answers at once. */
-const PATIENCE_MS = { someone: 60_000, nobody: 5_000 };
+const PATIENCE_MS = { someone: 60_000, nobody: 10_000 };
 const MAX_REASON_LENGTH = 200;
 const MAX_ANSWER_LENGTH = 1_000_000;
 /** What finding the keychain, and showing a person its prompt, takes of an environment. */
 const VARIABLES =
-  /^(?:HOME|PATH|LANG|LC_ALL|DBUS_SESSION_BUS_ADDRESS|XDG_RUNTIME_DIR|DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|SystemRoot|APPDATA|LOCALAPPDATA|USERPROFILE|TEMP)$/i;
+  /^(?:HOME|PATH|LANG|LC_ALL|XDG_RUNTIME_DIR|DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|SystemRoot|APPDATA|LOCALAPPDATA|USERPROFILE|TEMP)$/i;
 
 /** The system's keychain: the Secret Service on Linux, Keychain on macOS, the Credential Manager on Windows. */
 export class Keychain {
@@ -54,28 +54,40 @@ export class Keychain {
 
   #ask(request: KeychainRequest, signal?: AbortSignal): Promise<KeychainAnswer> {
     const program = ownProgram("keychain.js");
-    const why = program === undefined ? "this installation lacks dist/keychain.js" : whyNone(this.#env);
-    if (why !== undefined) return Promise.reject(new KeychainFailure(why));
+    const bus = process.platform === "linux" ? busAddress(this.#env) : "";
+    if (bus === undefined)
+      return Promise.reject(new KeychainFailure("this session has no D-Bus, by which a keychain is reached"));
+    if (program === undefined)
+      return Promise.reject(new KeychainFailure("this installation lacks dist/keychain.js"));
     const patienceMs = hasDisplay(this.#env) ? PATIENCE_MS.someone : PATIENCE_MS.nobody;
-    return askProgram(program!, request, this.#env, { patienceMs, signal });
+    return askProgram(program, request, narrow(this.#env, bus), { patienceMs, signal });
   }
 }
 
-/** Why there can be no keychain; undefined when there may be one. It spares a process where nothing listens. */
-function whyNone({ DBUS_SESSION_BUS_ADDRESS: bus, XDG_RUNTIME_DIR: folder }: Env): string | undefined {
-  if (process.platform !== "linux" || bus || (folder && existsSync(join(folder, "bus")))) return undefined;
-  return "this session has no D-Bus, by which a keychain is reached";
+/**
+ * The address of the session's D-Bus, by which a keychain is reached on Linux; undefined where there is none.
+ *
+ * MCP clients start servers with next to no environment: the bus then is where systemd has it.
+ */
+function busAddress({ DBUS_SESSION_BUS_ADDRESS: address, XDG_RUNTIME_DIR: folder }: Env): string | undefined {
+  const socket = join(folder || `/run/user/${process.getuid?.()}`, "bus");
+  return address || (existsSync(socket) ? `unix:path=${socket}` : undefined);
+}
+
+function narrow(env: Env, bus: string): NodeJS.ProcessEnv {
+  const narrow = Object.fromEntries(Object.entries(env).filter(([name]) => VARIABLES.test(name)));
+  return bus ? { ...narrow, DBUS_SESSION_BUS_ADDRESS: bus } : narrow;
 }
 
 function askProgram(
   program: string,
   request: KeychainRequest,
-  env: Env,
+  env: NodeJS.ProcessEnv,
   { patienceMs, signal }: { patienceMs: number; signal: AbortSignal | undefined },
 ): Promise<KeychainAnswer> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [program], {
-      env: Object.fromEntries(Object.entries(env).filter(([name]) => VARIABLES.test(name))),
+      env,
       stdio: ["pipe", "pipe", "ignore"],
       ...(signal && { signal, killSignal: "SIGKILL" }),
     });
@@ -91,7 +103,13 @@ function askProgram(
         ),
       patienceMs,
     );
-    child.on("error", ({ message }) => fail(`the keychain's program cannot be started: ${message}`));
+    child.on("error", ({ message }) =>
+      fail(
+        signal?.aborted
+          ? "the keychain did not answer in time"
+          : `the keychain's program cannot be started: ${message}`,
+      ),
+    );
     child.stdout.on("data", (chunk: Buffer) => {
       if (text.length < MAX_ANSWER_LENGTH) text += chunk;
     });

@@ -18,7 +18,7 @@ export const loginCommand = (context: CliContext) =>
       const { openBrowser } = await import("../../login/open-browser.js");
       const { apiKey } = await import("../../login/credential-store.js");
       const { readUserConfig, writeUserConfig } = await import("../../login/user-config.js");
-      const { gatewayUrl } = await context.gateway(options.gateway);
+      const { gatewayUrl } = await context.namedGateway(options.gateway);
       const abort = new AbortController();
       context.process.once("SIGINT", () =>
         abort.abort(new CerverError("timed_out", "The login was interrupted.")),
@@ -52,7 +52,7 @@ export const logoutCommand = (context: CliContext) =>
       const { out } = context;
       const { GatewayClient } = await import("../../client/gateway-client.js");
       const { apiKey } = await import("../../login/credential-store.js");
-      const { gatewayUrl } = await context.gateway(gateway);
+      const { gatewayUrl } = await context.namedGateway(gateway);
       const credentials = await context.credentials();
       const token = await credentials.get(apiKey(gatewayUrl));
       if (token === undefined)

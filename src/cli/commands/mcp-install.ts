@@ -30,7 +30,7 @@ export const mcpInstallCommand = (context: CliContext) =>
   new Command("install")
     .summary("put cerver into an MCP client's settings, or take it out")
     .description(
-      "Puts cerver into an MCP client's own settings; without --client it says which clients are here and what they have. No token is written: cerver reads this machine's login when the client starts it.",
+      "Puts cerver into an MCP client's own settings; without --client it says which clients are here and what they have. No token is written: cerver reads this machine's login, from the keychain or the file that holds it, when the client starts it.",
     )
     .option("--client <name>", "claude-code, claude-desktop, cursor, vscode, codex, gemini or windsurf")
     .addOption(
@@ -63,7 +63,7 @@ export const mcpInstallCommand = (context: CliContext) =>
 async function install(context: CliContext, options: Options, id: string, machine: Machine): Promise<void> {
   const { mcpClient, wantedEntry } = await import("../../mcp-clients/clients.js");
   const client = mcpClient(id);
-  const gateway = await gatewayThere(context, options, machine);
+  const gateway = await gatewayThere(context, options, machine, { login: true });
   const entry = wantedEntry(
     client,
     options.url ? { url: mcpUrl(gateway) } : { command: await commandThere(context, options, gateway) },
@@ -102,7 +102,7 @@ async function uninstall(context: CliContext, options: Options, id: string, mach
   const { mcpClient } = await import("../../mcp-clients/clients.js");
   const { planUninstall } = await import("../../mcp-clients/installation.js");
   const client = mcpClient(id);
-  const knownUrl = mcpUrl(await gatewayThere(context, options, machine));
+  const knownUrl = mcpUrl(await gatewayThere(context, options, machine, { login: false }));
   const plan = await planUninstall({ client, scope: options.scope, name: options.name, machine, knownUrl });
   const done =
     plan.action === "remove"
@@ -228,6 +228,7 @@ async function gatewayThere(
   { env, paths, credentials }: CliContext,
   { gateway }: Options,
   { home }: Machine,
+  { login }: { login: boolean },
 ): Promise<GatewayChoice> {
   const { chooseGateway } = await import("../../login/gateway-choice.js");
   const choice = await chooseGateway({
@@ -235,7 +236,7 @@ async function gatewayThere(
     env: { CERVER_GATEWAY_URL: env.CERVER_GATEWAY_URL },
     cwd: home,
     configDir: paths.config,
-    credentials: await credentials(),
+    ...(login && { credentials: await credentials() }),
   });
   const url = URL.canParse(choice.gatewayUrl) ? new URL(choice.gatewayUrl) : undefined;
   if (url && /^https?:$/.test(url.protocol) && !url.username && !url.password && !url.search && !url.hash)

@@ -50,7 +50,7 @@ export const relayCommand = (context: CliContext) =>
       const { relayConfig } = await import("../../relay/config.js");
       const { startRelay } = await import("../../relay/start.js");
       const { hasDisplay, openBrowser } = await import("../../login/open-browser.js");
-      const { gatewayUrl, token, tokenFrom } = await context.gateway(options.gateway);
+      const { gatewayUrl, token, tokenFrom } = await context.namedGateway(options.gateway);
       const abort = new AbortController();
       // Ctrl-C ends this machine's runs; what stops a service leaves them to the next relay, which finds them again.
       void untilStopped(context).then((signal) => abort.abort({ leaveRuns: signal !== "SIGINT" }));

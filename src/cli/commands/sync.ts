@@ -36,7 +36,7 @@ export const syncCommand = (context: CliContext) =>
       const tell = (report: PassReport, verb: string) =>
         options.json ? out.line(JSON.stringify(report)) : out.say(sentence(report, verb));
       if (options.dryRun) {
-        const { gatewayUrl } = await context.gateway(options.gateway);
+        const { gatewayUrl } = await context.namedGateway(options.gateway);
         return tell(await syncDryRun(config, gatewayUrl, abort.signal), "Would send");
       }
       const deps = { ...(await gatewayFor(context, options.gateway)), signal: abort.signal };
@@ -63,7 +63,7 @@ const statusCommand = (context: CliContext) =>
       const options = command.optsWithGlobals<SyncOptions>();
       const { syncConfig } = await import("../../sync/config.js");
       const { syncStatus } = await import("../../sync/start.js");
-      const { gatewayUrl } = await context.gateway(options.gateway);
+      const { gatewayUrl } = await context.namedGateway(options.gateway);
       const { files, sessions, savedAt } = await syncStatus(syncConfig(context.env), gatewayUrl);
       const rows = Object.entries(files).map(([path, file]) => ({
         path,

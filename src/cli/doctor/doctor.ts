@@ -114,20 +114,22 @@ function failed(error: unknown, { aborted }: AbortSignal, limitMs: number): Find
 
 function doctorFacts(cli: CliContext, flag: string | undefined): DoctorFacts {
   const gateway = once(() => cli.gateway(flag));
+  const namedGateway = once(() => cli.namedGateway(flag));
   const gatewayUrl = once(async () => {
     const { GatewayClient } = await import("../../client/gateway-client.js");
     // What the client does not take for an address is none for anybody.
-    return new URL(new GatewayClient({ gatewayUrl: (await gateway()).gatewayUrl }).gatewayUrl);
+    return new URL(new GatewayClient({ gatewayUrl: (await namedGateway()).gatewayUrl }).gatewayUrl);
   });
   return {
     cli,
     gateway,
+    namedGateway,
     gatewayUrl,
     client: once(async () => {
       const { GatewayClient } = await import("../../client/gateway-client.js");
-      const { token } = await gateway();
+      const { token, gatewayUrl } = await gateway();
       return new GatewayClient({
-        gatewayUrl: (await gateway()).gatewayUrl,
+        gatewayUrl,
         token,
         userAgent: `cerver-cli/${VERSION}`,
         timeoutMs: LIMIT_MS,
@@ -136,9 +138,9 @@ function doctorFacts(cli: CliContext, flag: string | undefined): DoctorFacts {
     relay: once(() => lockHolder(join(cli.paths.state, "relay.lock"))),
     computeId: once(async () => {
       const { Identity } = await import("../../relay/identity.js");
-      return new Identity(cli.paths.config).get((await gateway()).gatewayUrl);
+      return new Identity(cli.paths.config).get((await namedGateway()).gatewayUrl);
     }),
-    health: once(async () => askHealth((await gateway()).gatewayUrl, AbortSignal.timeout(LIMIT_MS))),
+    health: once(async () => askHealth((await namedGateway()).gatewayUrl, AbortSignal.timeout(LIMIT_MS))),
   };
 }
 

@@ -3,7 +3,7 @@ import type { Probe } from "./probe.js";
 /** Whether the system's keychain keeps something and gives it back, and what that means for credentials. */
 export const keychainProbe: Probe = {
   name: "keychain",
-  limitMs: 8_000,
+  limitMs: 12_000,
   async run({ cli: { env, credentials }, signal }) {
     const { credentialsChoice } = await import("../../login/credential-store.js");
     const choice = credentialsChoice(env);

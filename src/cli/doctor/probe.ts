@@ -32,6 +32,8 @@ export interface ProbeContext extends DoctorFacts {
 export interface DoctorFacts {
   readonly cli: CliContext;
   gateway(): Promise<GatewayChoice>;
+  /** {@link gateway}, where its token does not matter: it looks into no keychain. */
+  namedGateway(): Promise<GatewayChoice>;
   /** The gateway's address. Throws `invalid_request` for what is none. */
   gatewayUrl(): Promise<URL>;
   client(): Promise<GatewayClient>;

@@ -5,9 +5,9 @@ import { shown } from "./shown.js";
 /** Whether this machine's relay runs, and which. */
 export const relayProbe: Probe = {
   name: "relay",
-  async run({ relay, computeId, gateway }) {
+  async run({ relay, computeId, namedGateway }) {
     const holder = await relay();
-    const gatewayUrl = shown((await gateway()).gatewayUrl);
+    const gatewayUrl = shown((await namedGateway()).gatewayUrl);
     if (holder) {
       const { pid, note, version = "that is older", since } = holder;
       const what = `process ${pid}, version ${version}, since ${since.slice(0, 16).replace("T", " ")} UTC, serves ${shown(note)}`;
