@@ -40,6 +40,7 @@ of them under one folder.
 |---|---|
 | \`CERVER_GATEWAY_URL\` | the gateway that commands, the relay and the MCP server speak to |
 | \`CERVER_API_TOKEN\` | the token to use; \`CERVER_API_KEY\` is taken as well |
+| \`CERVER_CREDENTIALS\` | where a login is kept: \`keychain\`, or \`file\`; left out, it is the system's keychain where that works, else the file |
 | \`CERVER_DATABASE_URL\` | a \`postgres://\` URL for the gateway |
 | \`CERVER_PUBLIC_URL\` | the address others reach the gateway under |
 | \`P69_BASE_URL\` | for the gateway: the address of a relay that listens, such as \`http://127.0.0.1:18081\`; it becomes a compute of the account |
