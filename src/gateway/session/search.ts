@@ -5,7 +5,7 @@ import { sourcesFrom } from "../../protocol/transcript.js";
 import { firstSearchId, matching, searchIdColumn, searchText, tag } from "../store/entry-words.js";
 import type { Database } from "../store/schema.js";
 import { type ParsedQuery, parseQuery } from "./search-query.js";
-import { fewTagged, wantedTags } from "./session-tags.js";
+import { carriesTag, fewTagged, wantedTags } from "./session-tags.js";
 import { relevance, snippetOf } from "./snippet.js";
 
 /** So many of the newest matches are compared with each other; older ones follow on later pages. */
@@ -132,17 +132,7 @@ async function newestMatches(
       .where("e.at", "<=", Date.parse(until));
   }
   if (few === undefined) {
-    for (const [name, value] of labelled) {
-      found = found.where(({ exists, selectFrom }) =>
-        exists(
-          selectFrom("session_tags as t")
-            .select("t.session_id")
-            .whereRef("t.session_id", "=", "s.id")
-            .where("t.name", "=", name)
-            .where("t.value", "=", value),
-        ),
-      );
-    }
+    for (const [name, value] of labelled) found = found.where(carriesTag("s.id", name, value));
   }
   return found.execute();
 }

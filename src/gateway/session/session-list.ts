@@ -5,7 +5,7 @@ import { canonicalStatus, type ListSessionsQuery } from "../../protocol/sessions
 import type { Database } from "../store/schema.js";
 import { decodeCursor } from "./session-cursor.js";
 import type { Session } from "./session-record.js";
-import { fewTagged, wantedTags } from "./session-tags.js";
+import { carriesTag, fewTagged, wantedTags } from "./session-tags.js";
 
 /** An account's sessions that a query asks for, newest first, and whether there are more. `running` are those in which something runs. */
 export async function pageOfSessions(
@@ -30,16 +30,7 @@ export async function pageOfSessions(
   // An empty list is not SQL: no id is the empty text.
   if (few) query = query.where("id", "in", few.length > 0 ? few : [""]);
   // Of many, the newest that carry them are soon found by looking at each.
-  for (const [name, value] of few ? [] : tags) {
-    query = query.where("id", "in", (eb) =>
-      eb
-        .selectFrom("session_tags")
-        .select("session_id")
-        .where("account_id", "=", accountId)
-        .where("name", "=", name)
-        .where("value", "=", value),
-    );
-  }
+  for (const [name, value] of few ? [] : tags) query = query.where(carriesTag("sessions.id", name, value));
   if (status !== undefined) {
     const wanted = canonicalStatus(status);
     if (!wanted) {

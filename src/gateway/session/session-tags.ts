@@ -1,3 +1,4 @@
+import { type RawBuilder, sql } from "kysely";
 import { CerverError } from "../../protocol/errors.js";
 import type { Labels, Metadata } from "../../protocol/sessions.js";
 import type { Database } from "../store/schema.js";
@@ -49,6 +50,12 @@ export function wantedTags(
   ];
 }
 
+/** Whether a session carries a tag; `session` is the column that has its id. */
+export function carriesTag(session: string, name: string, value: string): RawBuilder<boolean> {
+  return sql<boolean>`exists (select 1 from session_tags as o where o.session_id = ${sql.ref(session)}
+    and o.name = ${name} and o.value = ${value})`;
+}
+
 /**
  * The sessions of an account that carry all of these tags, unless they are many: undefined then. It reads only as many
  * as carry the first tag, however many sessions there are.
@@ -65,17 +72,7 @@ export async function fewTagged(
     .where("t.account_id", "=", accountId)
     .where("t.name", "=", first[0])
     .where("t.value", "=", first[1]);
-  for (const [name, value] of others) {
-    query = query.where(({ exists, selectFrom }) =>
-      exists(
-        selectFrom("session_tags as o")
-          .select("o.session_id")
-          .whereRef("o.session_id", "=", "t.session_id")
-          .where("o.name", "=", name)
-          .where("o.value", "=", value),
-      ),
-    );
-  }
+  for (const [name, value] of others) query = query.where(carriesTag("t.session_id", name, value));
   const rows = await query.limit(FEW + 1).execute();
   return rows.length > FEW ? undefined : rows.map(({ session_id }) => session_id);
 }
