@@ -270,7 +270,46 @@ describe("the shapes of credentials", () => {
       ).toBe("-----BEGIN RSA PRIVATE KEY-----[redacted:private-key]-----END RSA PRIVATE KEY-----");
   });
 
+  test.each(["$ecret!9", "$1.00", "*x*y", "%40bc", "?why", "#9-a!", "(a)b", "pa$$w0rd", "a:b"])(
+    "a password in a URL may begin as it likes: %s",
+    (password) => {
+      expect(new Redaction().text(`redis://app:${password}@cache:6379`)).toEqual({
+        text: "redis://app:[redacted:password]@cache:6379",
+        redacted: 1,
+      });
+    },
+  );
+
+  test("a private key with headers goes with them", () => {
+    const redaction = new Redaction();
+    const body = Array.from({ length: 6 }, () => A(64)).join("\n");
+    for (const [kind, headers] of [
+      [
+        "RSA PRIVATE KEY",
+        "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0123456789ABCDEF0123456789ABCDEF\n\n",
+      ],
+      ["PGP PRIVATE KEY BLOCK", "Version: GnuPG v2.0.22 (GNU/Linux)\nComment: a - b\n\n"],
+      ["PGP PRIVATE KEY BLOCK", "Version: 1\n\n"],
+    ])
+      for (const end of ["\n", "\\n", "\r\n"])
+        expect(
+          redaction.text(
+            `-----BEGIN ${kind}-----\n${headers}${body}\n-----END ${kind}-----`.replaceAll("\n", end),
+          ).text,
+        ).toBe(`-----BEGIN ${kind}-----[redacted:private-key]-----END ${kind}-----`);
+  });
+
   test.each([
+    "redis://app:$PASSWORD@cache",
+    "redis://app:$1@cache",
+    "redis://app:$(cat password)@cache",
+    "redis://app:***@cache",
+    "redis://app:%s@cache",
+    "redis://app:%PASSWORD%@cache",
+    "redis://app:%(password)s@cache",
+    "redis://app:?@cache",
+    "redis://app:#{password}@cache",
+    "redis://app:(password)@cache",
     "http://localhost:3000/a@b",
     "https://git@github.com/a/b",
     "postgres://$USER:$PASSWORD@host".replace("$P", "{P"),

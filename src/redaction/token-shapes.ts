@@ -1,10 +1,11 @@
 import { ANCHOR_BYTES, MORE, markerOf, NO, type Pattern } from "./pattern.js";
 
-/** Bytes of a kind, so many of them, as many as there are. */
+/** Bytes of a kind, so many of them, as many as there are. `unless` is what they must not be as a whole. */
 interface Some {
   of: Uint8Array;
   min: number;
   max: number;
+  unless?: RegExp;
 }
 /** A text, one of several, or some bytes of a kind. */
 type Step = string | readonly string[] | Some;
@@ -63,6 +64,13 @@ const MAX_PASSWORD = 256;
 const KEY_KINDS = ["", "RSA ", "EC ", "DSA ", "OPENSSH ", "ENCRYPTED "];
 /** Between the first line of a key and its text. */
 const LINE_END = bytesOf(/[\s\\nr]/);
+/** How an encrypted key goes on (RFC 1421), and one of PGP (RFC 9580). */
+const KEY_HEADERS = ["Proc-Type: ", "DEK-Info: ", "Version: ", "Comment: ", "Hash: ", "Charset: "];
+/** Headers and what follows them at once: their `-` and `,` are in no key's text. */
+const HEADER = bytesOf(/[\x20-\x7e\s]/);
+const KEY_TEXT = bytesOf(/[A-Za-z0-9+/=\s\\]/);
+/** What stands where a password would: a variable of a shell, stars, a place of a format. */
+const PLACEHOLDER = /^(?:[:)\\].*|\$\w*|\$\([^)]*\)|\*+|%|%[sdvq]|%\w+%|%\(\w+\)[sd]|\?+|#\w*|\(\w*\)?)$/;
 
 const SHAPES: Shape[] = [
   ...PREFIXED.flatMap(([name, prefixes, of, min, isWord = false]) =>
@@ -94,7 +102,19 @@ const SHAPES: Shape[] = [
       some(BASE64, 32),
     ],
     keptSteps: 2,
-    tail: bytesOf(/[A-Za-z0-9+/=\s\\]/),
+    tail: KEY_TEXT,
+  },
+  {
+    name: "private-key",
+    steps: [
+      "BEGIN ",
+      [...KEY_KINDS.map((kind) => `${kind}PRIVATE KEY-----`), "PGP PRIVATE KEY BLOCK-----"],
+      some(LINE_END, 1, 8),
+      KEY_HEADERS,
+      some(HEADER, 96, 160),
+    ],
+    keptSteps: 2,
+    tail: KEY_TEXT,
   },
   {
     name: "password",
@@ -102,8 +122,7 @@ const SHAPES: Shape[] = [
       "://",
       some(bytesOf(/[^\s/:@"'`<>[\]{}$()]/), 0, MAX_USER),
       ":",
-      some(bytesOf(/[^\s/:@"'`<>[\]{}$()*%?#\\]/), 1, 1),
-      some(bytesOf(/[^\s/@"'`<>[\]{}]/), 0, MAX_PASSWORD),
+      { ...some(bytesOf(/[^\s/@"'`<>[\]{}]/), 1, MAX_PASSWORD), unless: PLACEHOLDER },
       "@",
     ],
     keptSteps: 3,
@@ -150,12 +169,12 @@ function readSteps(steps: readonly CompiledStep[], text: Buffer, at: number): nu
   return at;
 }
 
-function readSome({ of, min, max }: Some, text: Buffer, at: number): number {
+function readSome({ of, min, max, unless }: Some, text: Buffer, at: number): number {
   const most = at + max;
   let end = at;
   while (end < most && end < text.length && of[text[end]!] === 1) end++;
   if (end === text.length && end < most) return MORE;
-  return end - at < min ? NO : end;
+  return end - at < min || unless?.test(text.toString("latin1", at, end)) ? NO : end;
 }
 
 function readOne(texts: readonly Buffer[], text: Buffer, at: number): number {

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { CerverError } from "../protocol/errors.js";
 import { newId } from "../protocol/ids.js";
 import { parse } from "../protocol/parse.js";
-import { PortNumber } from "../protocol/ports.js";
+import { type ListeningPort, PortNumber } from "../protocol/ports.js";
 import { MAX_STDIN_LENGTH } from "../protocol/run-limits.js";
 import { OutputQuery, StreamQuery, timeoutOf } from "../protocol/runs.js";
 import {
@@ -19,7 +19,7 @@ import {
   WriteFileRequest,
 } from "../protocol/sandbox.js";
 import { CarryId, IncomingQuery, ManifestQuery, ReadBlobs, TREE_PATH } from "../protocol/tree.js";
-import type { RedactMode } from "../redaction/redaction.js";
+import { Redaction, type RedactMode } from "../redaction/redaction.js";
 import { INLINE_BODY_BYTES, type SmallAnswer, type SmallCall } from "../tunnel/wire.js";
 import { knownBody, withKnownBody } from "../util/known-body.js";
 import type { Logger } from "../util/logger.js";
@@ -82,6 +82,9 @@ export function createComputeApp({
   const app = Object.assign(new Hono(), { serveSmall });
   const at = `${PROVIDER_PATH}/sandboxes`;
   const ports = new SandboxPorts();
+  const shapes = new Redaction(redact);
+  /** Arguments may hold a password, and this leaves the machine as output does. */
+  const withoutCredentials = (port: ListeningPort) => ({ ...port, command: shapes.text(port.command).text });
   const proxy = new PortProxy(ports);
 
   app.get(PROVIDER_PATH, async () =>
@@ -234,7 +237,7 @@ export function createComputeApp({
   });
 
   app.get(`${at}/:id/ports`, async (c) =>
-    answer({ ports: await ports.list(sandboxes.get(c.req.param("id")).id) }),
+    answer({ ports: (await ports.list(sandboxes.get(c.req.param("id")).id)).map(withoutCredentials) }),
   );
   app.all(`${at}/:id/ports/:port/*`, (c) => proxy.forward(portCall(c)));
   app.post(`${at}/:id/sockets/:port/*`, (c) => proxy.socket(portCall(c)));

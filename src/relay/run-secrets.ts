@@ -11,6 +11,11 @@ import type { Env } from "../util/paths.js";
 /** Sooner than the gateway takes a machine that does not answer for lost. */
 const FETCH_TIMEOUT_MS = 8_000;
 
+const RELAY = {
+  whose: "the relay on that machine",
+  add: () => "Start the relay with it set, or name another backend: secret://BACKEND/NAME.",
+};
+
 /** What a run is given beside its own words. */
 export interface ResolvedSecrets {
   /** Variables, over those that referred to secrets. */
@@ -54,13 +59,13 @@ export class RunSecrets {
   }
 
   async #fetchAll(wanted: ReadonlyMap<string, string>, signal: AbortSignal): Promise<ResolvedSecrets> {
-    this.#secrets ??= openSecrets(this.#env, { timeoutMs: FETCH_TIMEOUT_MS });
+    this.#secrets ??= openSecrets(this.#env, { timeoutMs: FETCH_TIMEOUT_MS, place: RELAY });
     const secrets = this.#secrets;
     const resolved: ResolvedSecrets = { envs: {}, secrets: [], used: [] };
     const fetched = await Promise.all(
       [...wanted].map(async ([variable, reference]) => {
         this.#refuseUnlisted(reference);
-        return { variable, ...(await secrets.fetch(reference, signal).catch(inWordsOfRelay)) };
+        return { variable, ...(await secrets.fetch(reference, signal)) };
       }),
     );
     for (const { variable, name, value, source } of fetched) {
@@ -84,13 +89,4 @@ export class RunSecrets {
       hint: `Start its relay with CERVER_SECRETS_ALLOW=${name}: names, or beginnings such as STRIPE_*, between commas.`,
     });
   }
-}
-
-/** The environment that a name is not in is the relay's here. */
-function inWordsOfRelay(error: unknown): never {
-  if (!(error instanceof CerverError) || !error.message.endsWith("in the environment of the MCP server."))
-    throw error;
-  throw new CerverError(error.code, error.message.replace("the MCP server", "the relay on that machine"), {
-    hint: "Start the relay with it set, or name another backend: secret://BACKEND/NAME.",
-  });
 }

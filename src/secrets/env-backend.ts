@@ -8,8 +8,20 @@ const OWN =
   /^(?:CERVER_|INFISICAL_|OP_SERVICE_ACCOUNT_TOKEN$|OP_CONNECT_TOKEN$|OP_SESSION|AWS_(?:ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)$|AWS_CONTAINER_AUTHORIZATION_TOKEN$)/i;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 
-/** Secrets from the variables that the MCP server was started with. */
-export function envBackend(env: Env): SecretBackend {
+/** Whose environment it is, in words for people, and how a variable gets into it. */
+export interface EnvPlace {
+  whose: string;
+  /** What to do about a name that is missing. */
+  add(name: string): string;
+}
+export const MCP_SERVER: EnvPlace = {
+  whose: "the MCP server",
+  add: (name) =>
+    `Add ${name} to "env" in the MCP client's configuration of cerver, then restart that client.`,
+};
+
+/** Secrets from the variables that cerver was started with. */
+export function envBackend(env: Env, { whose, add }: EnvPlace = MCP_SERVER): SecretBackend {
   return {
     name: "env",
     setup: "the environment that cerver was started with",
@@ -36,10 +48,8 @@ export function envBackend(env: Env): SecretBackend {
       if (value === undefined || value === "") {
         throw new CerverError(
           "secret_not_found",
-          `There is no secret ${name} in the environment of the MCP server.`,
-          {
-            hint: `Add ${name} to "env" in the MCP client's configuration of cerver, then restart that client.`,
-          },
+          `There is no secret ${name} in the environment of ${whose}.`,
+          { hint: add(name) },
         );
       }
       return { name, value, source: "env" };

@@ -1,6 +1,7 @@
 import { CerverError } from "../protocol/errors.js";
 import type { Env } from "../util/paths.js";
 import { allowList } from "./allow-list.js";
+import type { EnvPlace } from "./env-backend.js";
 import type { Secret, SecretBackend } from "./secret-backend.js";
 import { splitSecretReference } from "./secret-reference.js";
 
@@ -9,8 +10,11 @@ const MAX_VALUE_BYTES = 65_536;
 const MAX_REFERENCE_LENGTH = 1024;
 
 /** Each is loaded when a secret is asked of it. */
-const BACKENDS: Record<string, (env: Env, fetch: typeof globalThis.fetch) => Promise<SecretBackend>> = {
-  env: async (env) => (await import("./env-backend.js")).envBackend(env),
+const BACKENDS: Record<
+  string,
+  (env: Env, fetch: typeof globalThis.fetch, place?: EnvPlace) => Promise<SecretBackend>
+> = {
+  env: async (env, _, place) => (await import("./env-backend.js")).envBackend(env, place),
   infisical: async (env, fetch) => (await import("./infisical-backend.js")).infisicalBackend(env, fetch),
   "1password": async (env) => (await import("./1password-backend.js")).onePasswordBackend(env),
   aws: async (env) => (await import("./aws-backend.js")).awsBackend(env),
@@ -32,8 +36,19 @@ export interface Secrets {
   setup(backend: string): Promise<string>;
 }
 
+export interface SecretsOptions {
+  /** How long a backend has. @default 15000 */
+  timeoutMs?: number;
+  fetch?: typeof globalThis.fetch;
+  /** Whose the environment is. @default the MCP server's */
+  place?: EnvPlace;
+}
+
 /** The secrets that this environment gives access to; throws `unsupported` for an unknown `CERVER_SECRETS_BACKEND`. */
-export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS, fetch = globalThis.fetch } = {}): Secrets {
+export function openSecrets(
+  env: Env,
+  { timeoutMs = TIMEOUT_MS, fetch = globalThis.fetch, place }: SecretsOptions = {},
+): Secrets {
   const defaultBackend = env.CERVER_SECRETS_BACKEND || "env";
   if (!Object.hasOwn(BACKENDS, defaultBackend))
     throw unknownBackend(`CERVER_SECRETS_BACKEND is "${defaultBackend}"`);
@@ -41,7 +56,7 @@ export function openSecrets(env: Env, { timeoutMs = TIMEOUT_MS, fetch = globalTh
   const opened = new Map<string, Promise<SecretBackend>>();
 
   const open = (name: string) => {
-    const backend = opened.get(name) ?? BACKENDS[name]!(env, fetch);
+    const backend = opened.get(name) ?? BACKENDS[name]!(env, fetch, place);
     opened.set(name, backend);
     return backend;
   };
