@@ -17,6 +17,9 @@ export const MAX_COMPUTES_PER_ACCOUNT = 1_000;
 /** How long a compute may take to answer a request that is passed on. */
 const EXEC_TIMEOUT_MS = 180_000;
 
+/** What may happen to a compute; `attached` also tells that its facts have changed. */
+export type ComputeChange = "attached" | "ready" | "offline" | "removed";
+
 export interface ComputesDeps {
   db: Database;
   hub: TunnelHub;
@@ -30,6 +33,7 @@ export class Computes {
   readonly #hub: TunnelHub;
   readonly #now: () => number;
   readonly #listeners = new Set<(computeId: string, online: boolean) => void>();
+  #onChange: ((accountId: string, computeId: string, change: ComputeChange) => void) | undefined;
 
   constructor({ db, hub, now = Date.now }: ComputesDeps) {
     this.#db = db;
@@ -40,7 +44,19 @@ export class Computes {
       if (online) this.presence.connected(computeId);
       else this.presence.disconnected(computeId);
       for (const listener of this.#listeners) listener(computeId, online);
+      void this.#tellPresence(computeId, online ? "ready" : "offline");
     };
+  }
+
+  /** Hears of everything that happens to a compute, with the account that it belongs to. */
+  onChange(listener: (accountId: string, computeId: string, change: ComputeChange) => void): void {
+    this.#onChange = listener;
+  }
+
+  /** News is worth no failure: a store that does not answer has told whoever asked it something. */
+  async #tellPresence(computeId: string, change: ComputeChange): Promise<void> {
+    const row = await this.#row(computeId).catch(() => undefined);
+    if (row) this.#onChange?.(row.account_id, computeId, change);
   }
 
   /** Hears of each compute that comes or goes. */
@@ -112,6 +128,7 @@ export class Computes {
         .where("id", "=", known.id)
         .returningAll()
         .executeTakeFirstOrThrow();
+      this.#onChange?.(accountId, row.id, "attached");
       return this.#compute(row);
     }
     await this.#refuseWhenFull(accountId);
@@ -123,6 +140,7 @@ export class Computes {
       registered_at: this.#now(),
     };
     await this.#db.insertInto("computes").values(row).execute();
+    this.#onChange?.(accountId, row.id, "attached");
     return this.#compute(row);
   }
 
@@ -191,6 +209,7 @@ export class Computes {
     await this.#db.deleteFrom("computes").where("id", "=", id).execute();
     this.#hub.detach(id, 4410, "this compute was removed from its account");
     this.presence.forget(id);
+    this.#onChange?.(accountId, id, "removed");
   }
 
   #row(id: string): Promise<ComputeRow | undefined> {
