@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { Command } from "commander";
 import { CerverError } from "../../protocol/errors.js";
 import type { ServiceManager } from "../../relay/daemon/service.js";
+import { makePrivateFolder } from "../../util/private-folder.js";
 import type { CliContext } from "../context.js";
 import { EXIT } from "../exit-codes.js";
 import { type ComputeOptions, computeSettings, JSON_OPTION } from "../options.js";
@@ -93,7 +94,11 @@ async function install(context: CliContext, options: InstallOptions, relay: Comm
       hint: `sudo ${[...spec.command.slice(0, 2).map(shellWord), "relay service install --system --user", user.name].join(" ")}`,
     });
   if (ofAnother) await requireLoginOf(spec.configDir, user.name, gatewayUrl);
-  else await logInFirst(context, options, gatewayUrl);
+  else {
+    await logInFirst(context, options, gatewayUrl);
+    // launchd opens files there before the relay can make their folder.
+    await makePrivateFolder(spec.stateDir);
+  }
   for (const name of left)
     out.say(
       `Not written, because it holds a password: ${name}. Put it into ${spec.configDir}/relay.env, for you alone.`,
