@@ -23,7 +23,7 @@ export async function asService(context: CliContext, manager: ServiceManagerName
   const { relayLogPath } = await import("../relay/status.js");
   const { env, paths } = context;
   const process: NodeJS.Process = context.process;
-  const file = new LogFile(relayLogPath(paths.state));
+  const file = await LogFile.open(relayLogPath(paths.state));
   if (manager === "launchd") boundStderr();
   const logger = createLogger(LOG_LEVELS.find((level) => level === env.CERVER_LOG) ?? "info", {
     write(line) {

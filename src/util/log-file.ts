@@ -1,7 +1,8 @@
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makePrivateFolder } from "./private-folder.js";
 
 const MAX_BYTES = 4 * 1024 * 1024;
 const LOOK_MS = 250;
@@ -20,9 +21,14 @@ export class LogFile {
   #fd: number | undefined;
   #bytes = 0;
 
-  constructor(path: string, { maxBytes = MAX_BYTES } = {}) {
+  private constructor(path: string, maxBytes: number) {
     this.#path = path;
     this.#maxBytes = maxBytes;
+  }
+
+  static async open(path: string, { maxBytes = MAX_BYTES } = {}): Promise<LogFile> {
+    await makePrivateFolder(dirname(path)).catch(() => {});
+    return new LogFile(path, maxBytes);
   }
 
   /** Appends a text that ends with its line. */
@@ -42,7 +48,6 @@ export class LogFile {
   }
 
   #open(): number {
-    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
     const fd = openSync(this.#path, "a", 0o600);
     this.#bytes = fstatSync(fd).size;
     return fd;
@@ -54,65 +59,78 @@ export class LogFile {
   }
 }
 
-/** The last lines of a log, oldest first, those that were put aside included; fewer when there are no more. */
-export async function lastLines(path: string, count: number): Promise<string[]> {
-  const lines = await endOf(path, count);
-  return lines.length >= count ? lines : [...(await endOf(aside(path), count - lines.length)), ...lines];
-}
-
 /** Whether there is a log. */
 export function hasLog(path: string): boolean {
   return existsSync(path) || existsSync(aside(path));
 }
 
-/** Lines that come to a log from now on, over its being put aside, until the signal aborts. */
-export async function* followLines(path: string, signal: AbortSignal): AsyncGenerator<string> {
+export interface LogWish {
+  /** How many of the last lines, those that were put aside included. */
+  last: number;
+  /** Goes on with what comes, over the log's being put aside, until this aborts. */
+  follow?: AbortSignal | undefined;
+}
+
+/** The lines of a log, oldest first, each once and whole. */
+export async function* logLines(path: string, { last, follow }: LogWish): AsyncGenerator<string> {
   let file = await openIfThere(path);
-  let at = file ? (await file.stat()).size : 0;
-  let rest = Buffer.alloc(0);
   try {
-    for (;;) {
+    const end = file ? await endOf(file, last) : NO_END;
+    if (end.lines.length < last) yield* await linesAside(path, file, last - end.lines.length);
+    yield* end.lines;
+    let { at } = end;
+    let rest = Buffer.alloc(0);
+    while (follow) {
+      const isLast = follow.aborted;
       const next = await openIfThere(path);
-      const isAnother = next !== undefined && !(await isSame(file, next));
-      if (file) {
-        for await (const chunk of chunksOf(file, at)) {
-          at += chunk.length;
-          const lines = Buffer.concat([rest, chunk]);
-          const end = lines.lastIndexOf(10) + 1;
-          rest = lines.subarray(end);
-          if (end > 0) yield* lines.toString("utf8", 0, end - 1).split("\n");
-        }
+      // What was put aside is read to its end before what took its place.
+      for await (const chunk of file ? chunksOf(file, at) : []) {
+        at += chunk.length;
+        const all = Buffer.concat([rest, chunk]);
+        const whole = all.lastIndexOf(10) + 1;
+        rest = all.subarray(whole);
+        if (whole > 0) yield* all.toString("utf8", 0, whole - 1).split("\n");
       }
-      if (isAnother) {
+      if (next && !(await isSame(file, next))) {
         await file?.close();
         [file, at, rest] = [next, 0, Buffer.alloc(0)];
         continue;
       }
       await next?.close();
-      if (signal.aborted) return;
-      await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
+      if (isLast) return;
+      await sleep(LOOK_MS, undefined, { signal: follow }).catch(() => {});
     }
   } finally {
     await file?.close();
   }
 }
 
-async function endOf(path: string, count: number): Promise<string[]> {
-  const file = count > 0 ? await openIfThere(path) : undefined;
-  if (!file) return [];
+async function linesAside(path: string, file: FileHandle | undefined, count: number): Promise<string[]> {
+  const before = await openIfThere(aside(path));
+  if (!before) return [];
   try {
-    let start = (await file.stat()).size;
-    let end = Buffer.alloc(0);
-    while (start > 0 && lineCount(end) <= count) {
-      const from = Math.max(0, start - CHUNK_BYTES);
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(start - from), 0, start - from, from);
-      end = Buffer.concat([buffer.subarray(0, bytesRead), end]);
-      start = from;
-    }
-    return end.toString("utf8").split("\n").slice(0, -1).slice(-count);
+    return (await isSame(file, before)) ? [] : (await endOf(before, count)).lines;
   } finally {
-    await file.close();
+    await before.close();
   }
+}
+
+const NO_END = { lines: [] as string[], at: 0 };
+
+/** The last whole lines of a file, and where the last one ends. */
+async function endOf(file: FileHandle, count: number): Promise<{ lines: string[]; at: number }> {
+  const { size } = await file.stat();
+  let start = size;
+  let end = Buffer.alloc(0);
+  while (start > 0 && lineCount(end) <= count) {
+    const from = Math.max(0, start - CHUNK_BYTES);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(start - from), 0, start - from, from);
+    end = Buffer.concat([buffer.subarray(0, bytesRead), end]);
+    start = from;
+  }
+  const whole = end.lastIndexOf(10) + 1;
+  const lines = whole > 0 ? end.toString("utf8", 0, whole - 1).split("\n") : [];
+  return { lines: count > 0 ? lines.slice(-count) : [], at: size - (end.length - whole) };
 }
 
 function lineCount(bytes: Buffer): number {

@@ -21,7 +21,7 @@ export const relayLogsCommand = (context: CliContext) =>
     .addHelpText("after", "\nExamples:\n  $ cerver relay logs\n  $ cerver relay logs -f -n 0")
     .action(async ({ follow, lines, json }: LogsOptions) => {
       const { out, paths, process } = context;
-      const { followLines, hasLog, lastLines } = await import("../../util/log-file.js");
+      const { hasLog, logLines } = await import("../../util/log-file.js");
       const { relayLogPath } = await import("../../relay/status.js");
       const path = relayLogPath(paths.state);
       if (!hasLog(path)) {
@@ -29,12 +29,10 @@ export const relayLogsCommand = (context: CliContext) =>
           hint: "A relay writes one while it runs as a service (`cerver relay service install`); in a terminal it speaks there.",
         });
       }
-      const print = (line: string) => out.line(json ? line : inWords(line));
       const stop = new AbortController();
       for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => stop.abort());
-      const coming = follow ? followLines(path, stop.signal) : [];
-      for (const line of await lastLines(path, lines)) print(line);
-      for await (const line of coming) print(line);
+      for await (const line of logLines(path, { last: lines, follow: follow ? stop.signal : undefined }))
+        out.line(json ? line : inWords(line));
     });
 
 const LEVELS: Record<number, string> = {
