@@ -137,7 +137,11 @@ describe("under a real systemd of the user", () => {
     expect((await home.run(["relay", "service", "status"], { env })).code).toBe(1);
     expect((await home.run(["relay", "service", "start"], { env })).code).toBe(0);
     await servesAgain(third);
-    expect(await status()).toMatchObject({ serving: true, runs: 20 });
+    const now = await status();
+    expect(now).toMatchObject({ serving: true, runs: 20 });
+    expect(now.errors.map(({ what }: { what: string }) => what)).toContain(
+      `The relay before this one, process ${second}, was killed or crashed.`,
+    );
     await writeFile(go, "");
     for (const [index, { run_id }] of runs.entries()) {
       await expect
@@ -179,6 +183,12 @@ describe("under a real systemd of the user", () => {
     );
     const told = await home.run(["relay", "status"], { env });
     expect(told.code).toBe(1);
+    // Installing it again finds that the stored login is not accepted any more, and takes the token that it is given.
+    const anew = await home.run(["relay", "service", "install", "--gateway", url], {
+      env: { ...env, CERVER_API_TOKEN: token },
+    });
+    expect(anew.stderr).toContain("The stored login of this machine is no longer accepted");
+    expect(anew.stderr).toMatch(/Connected to \S+ as cmp_/);
     expect(told.stdout).toMatch(/^Errors +\S+ ago: The compute cmp_\w+ was removed from its account\.$/m);
   }, 60_000);
 });
@@ -335,6 +345,25 @@ describe("the unit", () => {
     );
     expect(dry.stdout).not.toContain("ck_not_to_be_written");
     expect(existsSync(join(home.folder, ".config/systemd"))).toBe(false);
+    const system = await home.run(
+      [
+        "relay",
+        "service",
+        "install",
+        "--system",
+        "--user",
+        "daemon",
+        "--dry-run",
+        "--sync",
+        "--label",
+        "a=b",
+      ],
+      { env: { XDG_STATE_HOME: join(home.folder, "mine") } },
+    );
+    expect(system.stderr).toBe("Would write /etc/systemd/system/cerver-relay.service\n");
+    expect(system.stdout).toMatch(/^User=daemon$/m);
+    expect(system.stdout).toMatch(/"--label=a=b" "--sync"$/m);
+    expect(system.stdout).not.toContain("XDG_STATE_HOME");
     const refused = await home.run(["relay", "service", "install", "--user", "ada"]);
     expect(refused.stderr).toBe(
       "error: --user belongs to --system.\nhint: Without --system the service is that of whoever installs it.\n",

@@ -51,12 +51,21 @@ export class RecordKeeper {
   #writing: Promise<void> | undefined;
   #isStale = false;
 
-  constructor(stateDir: string, first: FirstRecord) {
+  private constructor(stateDir: string, first: FirstRecord, errors: RelayRecord["errors"]) {
     this.#path = pathIn(stateDir);
     const now = new Date().toISOString();
     const link = { state: "starting" as const, since: now };
-    this.#record = { ...first, started_at: now, link, reconnects: 0, errors: [] };
+    this.#record = { ...first, started_at: now, link, reconnects: 0, errors };
     this.#write();
+  }
+
+  /** Begins a record with the errors of the one before, and with how that one ended. */
+  static async open(stateDir: string, first: FirstRecord): Promise<RecordKeeper> {
+    const before = await readRelayRecord(stateDir).catch(() => undefined);
+    const keeper = new RecordKeeper(stateDir, first, before?.errors ?? []);
+    if (before && before.link.state !== "ended")
+      keeper.error(`The relay before this one, process ${before.pid}, was killed or crashed.`);
+    return keeper;
   }
 
   compute(computeId: string): void {

@@ -83,7 +83,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
     });
   };
   const lock = await attempt(() => lockState(config, config.gatewayUrl), () => {}, ["conflict"]);
-  const record = new RecordKeeper(config.stateDir, {
+  const record = await RecordKeeper.open(config.stateDir, {
     pid: process.pid,
     version: VERSION,
     gateway_url: config.gatewayUrl,

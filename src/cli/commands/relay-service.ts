@@ -21,6 +21,8 @@ interface InstallOptions extends WhoseService, ComputeOptions {
 const SYSTEM_OPTION = ["--system", "the machine's service, not the user's; needs root"] as const;
 const USER_OPTION = ["--user <name>", "with --system: whose relay it is (default: who typed sudo)"] as const;
 
+/** Where the flags begin in what a service starts. */
+const FLAGS_AT = 5;
 /** How long an installation waits for the relay to serve before it leaves the rest to `cerver relay status`. */
 const SERVING_MS = 15_000;
 const LOOK_MS = 200;
@@ -91,11 +93,11 @@ async function install(context: CliContext, options: InstallOptions, relay: Comm
   }
   if (options.system && !isRoot)
     throw new CerverError("forbidden", "A service of the machine is installed by root.", {
-      hint: `sudo ${[...spec.command.slice(0, 2).map(shellWord), "relay service install --system --user", user.name].join(" ")}`,
+      hint: `sudo ${[...spec.command.slice(0, 2).map(shellWord), "relay service install --system --user", user.name, ...spec.command.slice(FLAGS_AT).map(shellWord)].join(" ")}`,
     });
   if (ofAnother) await requireLoginOf(spec.configDir, user.name, gatewayUrl);
   else {
-    await logInFirst(context, options, gatewayUrl);
+    await logInFirst(context, options, gatewayUrl, manager.name);
     // launchd opens files there before the relay can make their folder.
     await makePrivateFolder(spec.stateDir);
   }
@@ -128,28 +130,39 @@ function flagsOf(relay: Command): string[] {
   });
 }
 
-/** A service asks nobody for a login, so this machine has to have one. */
-async function logInFirst(context: CliContext, options: InstallOptions, gatewayUrl: string): Promise<void> {
+/** A service asks nobody for a login, so this machine has to have one that is accepted. */
+async function logInFirst(
+  context: CliContext,
+  options: InstallOptions,
+  gatewayUrl: string,
+  service: string,
+): Promise<void> {
   const { env, out } = context;
   const { relayKey } = await import("../../login/credential-store.js");
-  const credentials = await context.credentials();
-  if ((await credentials.get(relayKey(gatewayUrl))) !== undefined) return;
   const { relayConfig } = await import("../../relay/config.js");
   const { attachMachine } = await import("../../relay/start.js");
   const { hasDisplay, openBrowser } = await import("../../login/open-browser.js");
-  const { token, tokenFrom } = await context.gateway(options.gateway);
-  const { computeId } = await attachMachine(
-    relayConfig(
-      { gatewayUrl, token: tokenFrom === "env" ? token : undefined, ...computeSettings(options) },
-      env,
-    ),
-    {
+  const credentials = await context.credentials();
+  const attach = (more: { token?: string | undefined; service?: string }) =>
+    attachMachine(relayConfig({ gatewayUrl, token: more.token, ...computeSettings(options) }, env), {
       credentials,
       openBrowser: (url) => openBrowser(url, env),
       hasDisplay: hasDisplay(env),
       say: (line) => out.say(line),
-    },
-  );
+      service: more.service,
+    });
+  if ((await credentials.get(relayKey(gatewayUrl))) !== undefined) {
+    try {
+      return void (await attach({ service }));
+    } catch (error) {
+      if (!(error instanceof CerverError)) throw error;
+      if (error.code === "gateway_unreachable")
+        return out.say(`${error.message} The service waits until one does.`);
+      if (error.code !== "unauthenticated") throw error;
+    }
+  }
+  const { token, tokenFrom } = await context.gateway(options.gateway);
+  const { computeId } = await attach({ token: tokenFrom === "env" ? token : undefined });
   out.say(`This machine is ${computeId}; its login is in ${credentials.where}.`);
 }
 
@@ -158,7 +171,7 @@ async function requireLoginOf(configDir: string, user: string, gatewayUrl: strin
   const { Identity } = await import("../../relay/identity.js");
   if ((await new Identity(configDir).get(gatewayUrl)) !== undefined) return;
   throw new CerverError("unauthenticated", `${user} has not logged this machine in to ${gatewayUrl} yet.`, {
-    hint: `As ${user}, run \`cerver relay --gateway ${gatewayUrl}\` once, and end it with Ctrl-C when it is connected.`,
+    hint: `As ${user}, run \`cerver relay --gateway ${gatewayUrl}\` once, and end it with Ctrl-C when it is connected; or name the gateway it has with --gateway.`,
   });
 }
 
@@ -180,6 +193,7 @@ async function writeService(path: string, text: string): Promise<boolean> {
 /** Waits a little for the relay to serve. */
 async function servingWords({ paths }: CliContext): Promise<string> {
   const { localStatus } = await import("../../relay/status.js");
+  const started = Date.now();
   for (const since = performance.now(); ; await new Promise((resolve) => setTimeout(resolve, LOOK_MS))) {
     const { relay, record } = await localStatus(paths.state);
     const isOurs = relay !== undefined && record?.pid === relay.pid;
@@ -187,6 +201,8 @@ async function servingWords({ paths }: CliContext): Promise<string> {
       return `Another relay runs, process ${relay.pid}. The service waits for it to end, and takes over then.`;
     if (isOurs && record.link.state === "connected")
       return `Connected to ${record.gateway_url} as ${record.compute_id}.`;
+    if (record?.link.state === "ended" && Date.parse(record.started_at) >= started)
+      return `The relay has ended: ${record.errors.at(-1)?.what ?? "see cerver relay logs"}`;
     if (performance.now() - since > SERVING_MS)
       return `Not connected yet${isOurs ? `: ${record.errors.at(-1)?.what ?? record.link.state}` : ""}.`;
   }
