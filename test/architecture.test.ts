@@ -43,7 +43,7 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^open$/, /^login\/open-browser\.ts/],
   [
     /^zod$/,
-    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
+    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|record|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
   [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
   [/^@infisical\/sdk$/, /^secrets\/infisical-transport\.ts$/],

@@ -710,6 +710,7 @@ export type RegisterComputeRequest = {
   /** The id this host was given before. The gateway keeps it when it belongs to this account. */
   compute_id?: string | undefined;
   capabilities?: Record<string, unknown> | undefined;
+  /** What the host says of itself. `labels`: names and values that sessions may require. `machine_id`: a host that lost its id is known by it again. */
   metadata?: Record<string, unknown> | undefined;
   connection?:
     | {

@@ -14,6 +14,11 @@ import { Presence } from "./presence.js";
 /** How many computes one account may attach. */
 export const MAX_COMPUTES_PER_ACCOUNT = 1_000;
 
+/** A shorter text tells no machine from another. */
+const MIN_MACHINE_ID = 16;
+/** So long a compute that was given back to its machine is given to no other that says it is the same. */
+const RETURNED_MS = 60_000;
+
 /** How long a compute may take to answer a request that is passed on. */
 const EXEC_TIMEOUT_MS = 180_000;
 
@@ -32,6 +37,8 @@ export class Computes {
   readonly #db: Database;
   readonly #hub: TunnelHub;
   readonly #now: () => number;
+  /** When computes were given back to a machine that had lost their ids. */
+  readonly #returned = new Map<string, number>();
   readonly #listeners = new Set<(computeId: string, online: boolean) => void>();
   #onChange: ((accountId: string, computeId: string, change: ComputeChange) => void) | undefined;
 
@@ -109,10 +116,13 @@ export class Computes {
    * Attaches a host, or greets one that was attached before.
    *
    * The id a host proposes is kept when it is free or this account's own; another account's id is never
-   * given away, the host gets a new one instead.
+   * given away, the host gets a new one instead. A host that proposes none, or one that nobody knows, is given the compute of
+   * this account that has its `machine_id` and is not there: it lost its files.
    */
   async register(accountId: string, body: RegisterComputeRequest): Promise<Compute> {
-    const known = body.compute_id ? await this.#row(body.compute_id) : undefined;
+    const known =
+      (body.compute_id ? await this.#row(body.compute_id) : undefined) ??
+      (await this.#ofMachine(accountId, body.metadata.machine_id));
     const facts = {
       label: body.label,
       kind: body.kind,
@@ -214,6 +224,30 @@ export class Computes {
 
   #row(id: string): Promise<ComputeRow | undefined> {
     return this.#db.selectFrom("computes").selectAll().where("id", "=", id).executeTakeFirst();
+  }
+
+  /**
+   * The compute that a machine was before it lost its id. One that is there is not given away: then this is another machine
+   * with the same id, such as a copy of its disk. Neither is one that was given to a machine a moment ago.
+   */
+  async #ofMachine(accountId: string, machineId: unknown): Promise<ComputeRow | undefined> {
+    if (typeof machineId !== "string" || machineId.length < MIN_MACHINE_ID) return undefined;
+    const now = this.#now();
+    for (const [id, at] of this.#returned) if (now - at >= RETURNED_MS) this.#returned.delete(id);
+    const rows = await this.#db
+      .selectFrom("computes")
+      .selectAll()
+      .where("account_id", "=", accountId)
+      .orderBy("last_heartbeat_at", "desc")
+      .execute();
+    const row = rows.find(
+      ({ id, metadata_json }) =>
+        JSON.parse(metadata_json).machine_id === machineId &&
+        !this.#hub.isOnline(id) &&
+        !this.#returned.has(id),
+    );
+    if (row) this.#returned.set(row.id, now);
+    return row;
   }
 
   async #refuseWhenFull(accountId: string): Promise<void> {
