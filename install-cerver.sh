@@ -412,6 +412,7 @@ refuse_other_programs() {
 }
 
 uninstall() {
+  remove_service
   begin_work
   made_bin=$bin
   made_data=$data
@@ -432,6 +433,28 @@ uninstall() {
   clean_up
   for path in "$share" "${XDG_CONFIG_HOME:-$HOME/.config}/cerver" "${XDG_STATE_HOME:-$HOME/.local/state}/cerver"; do
     [ ! -d "$path" ] || [ "$dry_run" = 1 ] || say "Left settings or data: $path"
+  done
+}
+
+# A service would go on starting what is not there any more.
+remove_service() {
+  is_ours "$bin/cerver" || return 0
+  "$bin/cerver" relay --help </dev/null 2>/dev/null | grep -q '^ *service ' || return 0
+  for unit in "${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user/cerver-relay.service" "$HOME/Library/LaunchAgents/dev.kompany.cerver.relay.plist"; do
+    [ -f "$unit" ] || continue
+    if [ "$dry_run" = 1 ]; then
+      say "Would remove the service: $unit"
+    else
+      "$bin/cerver" relay service uninstall </dev/null || say "The service could not be removed: $unit"
+    fi
+  done
+  for unit in /etc/systemd/system/cerver-relay.service /Library/LaunchDaemons/dev.kompany.cerver.relay.plist; do
+    grep -qF "$share/" "$unit" 2>/dev/null || continue
+    case $unit in
+      /etc/*) end="systemctl disable --now cerver-relay" ;;
+      *) end="launchctl bootout system/dev.kompany.cerver.relay" ;;
+    esac
+    say "Left, because it is the machine's: sudo $end; sudo rm $unit"
   done
 }
 

@@ -7,7 +7,7 @@ export default defineConfig({
     exclude: ["test/live/**", "node_modules/**"],
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    // Two files at a time: these tests start real processes, and small machines have two cores.
-    maxWorkers: 2,
+    // These tests start real processes and wait for them: three files at a time keep two cores busy.
+    maxWorkers: 3,
   },
 });

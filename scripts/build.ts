@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/p
 import { basename, join } from "node:path";
 import { type BuildOptions, build, type Metafile, type Plugin } from "esbuild";
 import { buildClient } from "./build-client.js";
+import { buildDashboard } from "./build-dashboard.js";
 
 const root = join(import.meta.dirname, "..");
 const staging = join(root, `dist.${process.pid}`);
@@ -67,8 +68,12 @@ refuseHeavyStart(metafile!, "cli/serve-mcp.js", /^src\/(?!cli\/|util\/|protocol\
 refuseHeavyStart(metafile!, "keeper.js", /^src\/(?:gateway|mcp|tunnel|cli)\/|node_modules\//);
 refuseHeavyStart(metafile!, "keychain.js", /^src\/(?!login\/keychain-program)|node_modules\//);
 for (const mode of ["mcp", "relay"]) refuseHeavyStart(metafile!, `src/${mode}/start.ts`, SECRET_BACKEND);
-await buildClient(root, join(staging, "client"));
-await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(metafile!));
+const [dashboard] = await Promise.all([
+  buildDashboard(root, join(staging, "dashboard")),
+  buildClient(root, join(staging, "client")),
+]);
+const bundled = [...Object.keys(metafile!.inputs), ...dashboard.inputs];
+await writeFile(join(staging, "THIRD_PARTY_LICENSES.txt"), await licences(bundled));
 await rm(dist, { recursive: true, force: true });
 await rename(staging, dist);
 await removeOldStaging();
@@ -134,9 +139,9 @@ function refuseHeavyStart({ outputs }: Metafile, entryName: string, unwanted: Re
 }
 
 /** The licence text of every package that is in the bundle. */
-async function licences({ inputs }: Metafile): Promise<string> {
+async function licences(inputs: readonly string[]): Promise<string> {
   const folders = new Set<string>();
-  for (const input of Object.keys(inputs)) {
+  for (const input of inputs) {
     const folder = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
     if (folder) folders.add(folder);
   }
@@ -164,7 +169,10 @@ async function report({ outputs }: Metafile): Promise<void> {
   await mkdir(dist, { recursive: true });
   const files = Object.entries(outputs).sort(([, a], [, b]) => b.bytes - a.bytes);
   const total = files.reduce((sum, [, { bytes }]) => sum + bytes, 0);
-  process.stderr.write(`built dist: ${files.length} files, ${Math.round(total / 1024)} kB\n`);
+  const first = (dashboard.firstLoadBytes / 1024).toFixed(1);
+  process.stderr.write(
+    `built dist: ${files.length} files, ${Math.round(total / 1024)} kB; the page's first load ${first} kB gzipped\n`,
+  );
   if (process.argv.includes("--sizes")) {
     for (const [path, { bytes }] of files)
       process.stderr.write(`${String(Math.round(bytes / 1024)).padStart(6)} kB  ${basename(path)}\n`);

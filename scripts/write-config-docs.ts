@@ -49,6 +49,8 @@ of them under one folder.
 | \`CERVER_MASTER_KEY\` | the key that seals credentials and signs links; several separated by commas, the current one first |
 | \`CERVER_REHEARSAL\` | for the gateway: cassettes to play as providers, paths separated by commas; see [rehearsal.md](rehearsal.md) |
 | \`CERVER_LOG\` | debug, info, warn, error or silent |
+| \`CERVER_LABELS\` | for the relay: labels of this machine, as \`--label\` has them, separated by commas |
+| \`CERVER_MACHINE_ID\` | for the relay: tells this machine from copies of its disk, where they share the system's machine id |
 | \`CERVER_REDACT\` | for the relay: what is taken out of the output of runs; \`all\` (secrets and the shapes of credentials), \`secrets\` or \`off\` |
 | \`CERVER_SECRETS_BACKEND\` | where \`secret_fetch\` and the secrets of runs look: \`env\`, \`infisical\`, \`1password\`, \`aws\`, \`gcp\` or \`exec\`; see [secrets.md](secrets.md) |
 | \`CERVER_SECRETS_EXEC\` | the program of \`exec\`: its path, or a JSON array of it and its arguments |

@@ -40,10 +40,11 @@ const HOMES: [library: RegExp, home: RegExp][] = [
   [/^commander$/, /^cli\//],
   [/^pino$/, /^util\/logger\.ts/],
   [/^@napi-rs\/keyring$/, /^login\/keychain-program\.ts$/],
+  [/^react\b|^react-dom\b|^@xterm\/|^uplot$/, /^dashboard\//],
   [/^open$/, /^login\/open-browser\.ts/],
   [
     /^zod$/,
-    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
+    /^protocol\/|^(?:gateway|relay)\/(?:config|http\/|host\/|identity|record|compute)|^login\/|^mcp\/|^cli\/own-token|^client\/|^gateway\/compute\//,
   ],
   [/^@aws-sdk\//, /^secrets\/aws-backend\.ts$/],
   [/^@infisical\/sdk$/, /^secrets\/infisical-transport\.ts$/],
@@ -61,7 +62,7 @@ interface Import {
 
 const files = (readdirSync(SRC, { recursive: true }) as string[])
   .map((file) => file.split("\\").join("/"))
-  .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"));
+  .filter((file) => /\.tsx?$/.test(file) && !file.endsWith(".test.ts"));
 
 const imports: Import[] = files.flatMap((from) => {
   const text = readFileSync(join(SRC, from), "utf8");
@@ -84,9 +85,11 @@ const layerOf = (file: string) => {
   const [first, second] = file.split("/");
   return first === "gateway" && file.split("/").length > 2 ? `gateway/${second}` : first!;
 };
-const target = ({ from, specifier }: Import) =>
-  posix.normalize(posix.join(posix.dirname(from), specifier)).replace(/\.js$/, ".ts");
-const inside = imports.filter(({ specifier }) => specifier.startsWith("."));
+const target = ({ from, specifier }: Import) => {
+  const file = posix.normalize(posix.join(posix.dirname(from), specifier)).replace(/\.js$/, ".ts");
+  return files.includes(file) ? file : file.replace(/\.ts$/, ".tsx");
+};
+const inside = imports.filter(({ specifier }) => specifier.startsWith(".") && !specifier.endsWith(".css"));
 const outside = imports.filter(({ specifier }) => !specifier.startsWith("."));
 
 describe("the import table", () => {
@@ -108,7 +111,15 @@ describe("the import table", () => {
     );
     const mapped = tableOf("The map").map(([folder]) => folder.replace(/^`src\/(.+)`$/, "$1"));
     // What these are made of is no business of others.
-    const own = ["cli/commands", "mcp/tools", "mcp/resources", "mcp/prompts"];
+    const own = [
+      "cli/commands",
+      "mcp/tools",
+      "mcp/resources",
+      "mcp/prompts",
+      "dashboard/pages",
+      "dashboard/components",
+      "dashboard/public",
+    ];
     expect([...folders].filter((folder) => !own.includes(folder)).sort()).toEqual(mapped.sort());
   });
 

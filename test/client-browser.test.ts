@@ -78,7 +78,7 @@ describe.skipIf(!CHROMIUM)("the client in a page of the gateway", () => {
   test("beside it the gateway's own address is a page for browsers, and a list for programs", async () => {
     const page = await context.newPage();
     await page.goto(cerver.gateway.url);
-    expect(await page.locator("h1").innerText()).toBe("Your account");
+    expect(await page.locator("h1").innerText()).toBe("Sessions");
     const asked = async (accept: string) =>
       (await fetch(cerver.gateway.url, { headers: { accept } })).headers.get("content-type");
     expect(await asked("application/json")).toBe("application/json");

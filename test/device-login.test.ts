@@ -151,7 +151,7 @@ describe.skipIf(!CHROMIUM)("the person's side, in a real browser", () => {
     const page = context.pages()[0]!;
     await page.goto(link);
     await page.getByRole("button", { name: "Sign in" }).click();
-    expect(await page.locator("h1").innerText()).toBe("Your account");
+    expect(await page.locator("h1").innerText()).toBe("Sessions");
     await page.goto(link);
     expect(await page.locator("h1").innerText()).toBe("This link does not work any more");
   });
@@ -225,12 +225,14 @@ describe.skipIf(!CHROMIUM)("the person's side, in a real browser", () => {
     const relay = await cerver.attachRelay({ token, name: "studio" });
     const id = await cerver.session({ session_name: "<b>bold</b>" });
     await cerver.client.run(id, { code: "echo '<img src=x onerror=alert(1)>'" });
-    await page.goto(cerver.gateway.url);
-    expect(await page.locator("main").innerText()).toMatch(/studio\s+ready/);
+    await page.goto(`${cerver.gateway.url}/#computes`);
+    await page.getByRole("listitem").filter({ hasText: "studio" }).getByText("ready").waitFor();
+    await page.goto(`${cerver.gateway.url}/#sessions`);
     await page.getByRole("link", { name: "<b>bold</b>" }).click();
+    await page.getByRole("heading", { name: "<b>bold</b>" }).waitFor();
     expect(await page.locator("main").innerText()).toContain("<img src=x onerror=alert(1)>");
     await relay.stop();
-    await page.goto(cerver.gateway.url);
-    expect(await page.locator("main").innerText()).toMatch(/studio\s+offline/);
+    await page.goto(`${cerver.gateway.url}/#computes`);
+    await page.getByRole("listitem").filter({ hasText: "studio" }).getByText("offline").waitFor();
   }, 60_000);
 });

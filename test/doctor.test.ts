@@ -99,6 +99,10 @@ describe("a healthy machine", () => {
     ])
       expect(report.of(name), name).toMatchObject({ status: "ok" });
     for (const name of ["mcp clients", "keychain"]) expect(report.of(name)!.status).toBe("skipped");
+    expect(report.of("service")).toMatchObject({
+      status: "skipped",
+      what: expect.stringContaining("`cerver relay service install`"),
+    });
     expect(report.of("token")!.what).toBe("accepted, with the scope admin; it does not expire");
     expect(report.of("path")!.what).toBe(join(bin, "cerver"));
     expect(report.stdout).not.toContain(token);
@@ -116,7 +120,7 @@ describe("a healthy machine", () => {
     expect(plain.stdout).not.toContain("\u001b");
     const rows = plain.stdout.matchAll(/^(?:ok|warn|fail|skipped) +(\S+(?: \S+)*?) {2,}\S/gm);
     expect([...rows].map(([, name]) => name)).toEqual(names);
-    expect(plain.stdout).toMatch(/\nHealthy: 17 checks, 0 failed, \d with a warning\.\n$/);
+    expect(plain.stdout).toMatch(/\nHealthy: 18 checks, 0 failed, \d with a warning\.\n$/);
 
     const coloured = await home.run(["doctor"], { env: { FORCE_COLOR: "1" } });
     expect(coloured.stdout).toContain("\u001b[32mok     \u001b[39m");

@@ -191,8 +191,15 @@ describe.each(shells)("under %s", (shell) => {
     expect(second.said).toContain("Nothing had to be changed.");
     expect(await look()).toEqual(before);
 
+    expect(second.said).toContain(`To keep it running: ${home}/.local/bin/cerver relay service install`);
+    const unit = join(home, ".config/systemd/user/cerver-relay.service");
+    await mkdir(dirname(unit), { recursive: true });
+    await writeFile(unit, "[Service]\nExecStart=/bin/false\n");
+
     const removed = await install(["--uninstall"], {}, shell);
     expect(removed, removed.said).toMatchObject({ code: 0 });
+    expect(removed.said).toContain(`Removed ${unit}`);
+    await rm(join(home, ".config"), { recursive: true });
     expect(await look()).toEqual([]);
     expect((await install(["--uninstall"], {}, shell)).said).toContain("nothing of cerver to remove");
   });

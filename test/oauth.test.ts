@@ -308,27 +308,26 @@ describe("the page", () => {
     expect(web.text).not.toContain("Any program here");
   });
 
-  test("the start page lists who was let in, and ends it", async () => {
+  test("the account lists who was let in, and ends it; another site's page does not", async () => {
     const { body } = await exchange(await newCode());
     await whoami(body.access_token);
-    const home = await (await fetch(`${url()}/`, { headers: { cookie, accept: "text/html" } })).text();
-    const [, row] = /<tr><td>Notebook<\/td><td>read run<\/td>(.*?)<\/tr>/.exec(home)!;
-    const value = (name: string) => new RegExp(`name="${name}" value="([^"]+)"`).exec(row!)![1]!;
-    const send = (form: Record<string, string>, by = cookie, origin = url()) =>
-      fetch(`${url()}/disconnect`, {
-        method: "POST",
-        redirect: "manual",
-        headers: { cookie: by, origin, "content-type": "application/x-www-form-urlencoded" },
-        body: new URLSearchParams(form),
-      });
-    const form = { client: value("client"), csrf: value("csrf") };
-    expect((await send(form, "")).status).toBe(401);
-    expect((await send(form, cookie, "https://evil.example")).status).toBe(403);
-    expect((await send({ ...form, csrf: "" })).status).toBe(403);
+    const { clients: connected } = await cerver.client.connectedClients();
+    const { client_id, name, scopes } = connected[0]!;
+    expect([name, scopes]).toEqual(["Notebook", ["read", "run"]]);
+    const end = async (by: string, origin: string) =>
+      (
+        await fetch(`${url()}/v2/auth/clients/${client_id}`, {
+          method: "DELETE",
+          headers: { cookie: by, origin },
+        })
+      ).status;
+    expect(await end("", url())).toBe(401);
+    expect(await end(cookie, "https://evil.example")).toBe(401);
     expect((await whoami(body.access_token)).status).toBe(200);
-    expect((await send(form)).status).toBe(303);
+    expect(await end(cookie, url())).toBe(200);
     expect((await whoami(body.access_token)).status).toBe(401);
     expect((await refresh(body.refresh_token)).status).toBe(400);
+    expect(await end(cookie, url())).toBe(404);
   });
 
   test("shows a strange name as text", async () => {

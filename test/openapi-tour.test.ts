@@ -132,6 +132,8 @@ test("meta, auth and the account", async () => {
   await json(403, "POST", "/v2/sessions", {}, { authorization: `Bearer ${key}` });
   await json(200, "DELETE", `/v2/auth/keys/${key.slice(0, 11)}`);
   await json(401, "GET", "/v2/sessions", undefined, { authorization: `Bearer ${key}` });
+  await json(200, "GET", "/v2/auth/clients");
+  await json(404, "DELETE", "/v2/auth/clients/nobody");
   await json(201, "POST", "/v2/auth/signin-links");
   const login = await json(200, "POST", "/v2/auth/device", { machine_name: "tour" });
   await json(202, "GET", `/v2/auth/device?device_code=${login.device_code}`);
@@ -291,10 +293,11 @@ test("the tour was to nearly everything", () => {
     Object.values<any>(path).map((one) => one.operationId),
   );
   const missing = all.filter((id) => ![...seen].some((one) => new RegExp(`^${id} 20`).test(one)));
-  // What needs a vendor, a registry of packages, a websocket, or was fetched at the start.
+  // What needs a vendor, a registry of packages, a websocket, a client that a person has let in, or was fetched at the start.
   expect(missing.sort()).toEqual([
     "connectRelay",
     "disableProvider",
+    "disconnectClient",
     "enableProvider",
     "getOpenApi",
     "installInSandbox",

@@ -10,7 +10,7 @@ const documented = Object.entries(document.paths).flatMap(([path, operations]) =
 
 /** For people, in a browser. */
 const PAGES =
-  /^(?:GET \/style\.css|(?:GET|POST) \/signin|POST \/signout|(?:GET|POST) \/approve|POST \/disconnect|GET \/sessions\/:)$/;
+  /^(?:GET \/style\.css|(?:GET|POST) \/signin|POST \/signout|(?:GET|POST) \/approve|GET \/(?:theme\.js|icon\.svg|assets\/:)|GET \/sessions\/:)$/;
 /** Served by the upgrade of a connection, not by a route. */
 const UPGRADES = ["GET /v2/connect/ws"];
 /** Whatever a session's own servers serve. */

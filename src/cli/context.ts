@@ -13,7 +13,8 @@ export interface CliContext {
   paths: CerverPaths;
   out: Output;
   process: NodeJS.Process;
-  credentials(): Promise<CredentialStore>;
+  /** `unattended` for what a service uses. */
+  credentials(options?: { unattended: boolean }): Promise<CredentialStore>;
   /** Which gateway to speak to, and with what token. */
   gateway(flag: string | undefined): Promise<GatewayChoice>;
   /** {@link gateway}, with no token but the environment's. */
@@ -25,9 +26,9 @@ export interface CliContext {
 export function cliContext(process: NodeJS.Process): CliContext {
   const { env } = process;
   const paths = cerverPaths(env);
-  const credentials = async () => {
+  const credentials = async ({ unattended } = { unattended: false }) => {
     const { openCredentialStore } = await import("../login/credential-store.js");
-    return openCredentialStore({ configDir: paths.config, env });
+    return openCredentialStore({ configDir: paths.config, env, unattended });
   };
   const choose = async (flag: string | undefined, store?: CredentialStore) => {
     const { chooseGateway } = await import("../login/gateway-choice.js");

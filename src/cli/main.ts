@@ -107,11 +107,15 @@ function createProgram(context: CliContext): Command {
   ];
   for (const make of commands) {
     const command = make(context);
-    command.copyInheritedSettings(program);
-    for (const inner of command.commands) inner.copyInheritedSettings(program);
+    inheritSettings(command, program);
     program.addCommand(command);
   }
   return program;
+}
+
+function inheritSettings(command: Command, program: Command): void {
+  command.copyInheritedSettings(program);
+  for (const inner of command.commands) inheritSettings(inner, program);
 }
 
 /** Says what went wrong and what to do, and returns the exit code that stands for it. */

@@ -61,6 +61,7 @@ export interface ComputeOptions {
   maxFolder?: number;
   allowDir?: string[];
   allowEnv?: string[];
+  label?: Record<string, string>;
 }
 
 /** Adds the options of {@link ComputeOptions} to a command. */
@@ -86,16 +87,22 @@ export function addComputeOptions(command: Command): Command {
       "--allow-env <name>",
       "let runs see this variable although it looks secret; may be given again",
       collect,
+    )
+    .option(
+      "--label <name=value>",
+      "say this of the machine, so that sessions can choose it by it; may be given again",
+      collectVariables,
     );
 }
 
 /** What {@link ComputeOptions} say, as a relay's configuration has it. */
-export function computeSettings({ name, maxRuns, maxFolder, allowDir, allowEnv }: ComputeOptions) {
+export function computeSettings({ name, maxRuns, maxFolder, allowDir, allowEnv, label }: ComputeOptions) {
   return {
     name,
     maxRuns,
     maxTreeBytes: maxFolder && maxFolder * 1024 ** 2,
     allowDirs: allowDir,
     allowEnv,
+    labels: label,
   };
 }

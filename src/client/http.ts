@@ -68,13 +68,15 @@ export class GatewayHttp {
     method: string,
     path: string,
     reader: Reader<T>,
-    { last = () => false, broken, ...call }: Call & StreamOptions<T>,
+    { last = () => false, broken, opened, quietMs, ...call }: Call & StreamOptions<T>,
   ): AsyncGenerator<T> {
     const response = await this.send(method, path, { timeoutMs: null, accept: "text/event-stream", ...call });
     if (!response.ok || !response.body) throw await failure(response);
     const broke = (cause?: unknown) => broken?.(cause) ?? streamEnded(this.gatewayUrl, cause);
+    opened?.();
+    const body = quietMs === undefined ? response.body : unlessQuiet(response.body, quietMs);
     try {
-      for await (const { data } of readEventStream(response.body)) {
+      for await (const { data } of readEventStream(body)) {
         const item = reader.safeParse(JSON.parse(data));
         // Later gateways may tell of things that have no name here yet.
         if (!item.success) continue;
@@ -120,10 +122,45 @@ export class GatewayHttp {
   }
 }
 
-interface StreamOptions<T> {
+/** How a caller hears of the stream itself. */
+export interface ListenOptions {
+  /** Is called when the gateway has begun to tell: what happens from then on arrives. */
+  opened?: (() => void) | undefined;
+  /** Milliseconds without a byte after which the connection counts as broken. The gateway sends one every 15 seconds. */
+  quietMs?: number | undefined;
+}
+
+interface StreamOptions<T> extends ListenOptions {
   last?: (item: T) => boolean;
   /** What is thrown when the stream ends before its last item. */
   broken?: (cause?: unknown) => CerverError;
+}
+
+/** A connection that nobody has ended, but that nothing comes through any more, fails. */
+function unlessQuiet(body: ReadableStream<Uint8Array>, quietMs: number): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const quiet = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`nothing came for ${quietMs} ms`)), quietMs);
+      });
+      try {
+        const { done, value } = await Promise.race([reader.read(), quiet]);
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        void reader.cancel(error).catch(() => {});
+        throw error;
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+    cancel(reason) {
+      clearTimeout(timer);
+      return reader.cancel(reason);
+    },
+  });
 }
 
 function checkedUrl(text: string): string {

@@ -8,7 +8,7 @@ export { CerverError, type ErrorBody, type ErrorCode } from "../protocol/errors.
 export type { RegisteredCompute } from "./computes.js";
 export { digestText } from "./digest-text.js";
 export { GatewayClient } from "./gateway-client.js";
-export type { GatewayClientOptions } from "./http.js";
+export type { GatewayClientOptions, ListenOptions } from "./http.js";
 export type { FollowOptions, RunsQuery } from "./runs.js";
 export type { ExportQuery, SearchQuery } from "./search.js";
 export type { SessionsQuery, TranscriptQuery } from "./sessions.js";

@@ -1,4 +1,4 @@
-import { CreatedKey, KeyList, WhoAmI } from "../protocol/account.js";
+import { ConnectedClientList, CreatedKey, KeyList, WhoAmI } from "../protocol/account.js";
 import { SigninLink } from "../protocol/answers.js";
 import { DeviceLogin, DevicePollAnswer } from "../protocol/device-login.js";
 import { failure, notOurs } from "./failures.js";
@@ -14,6 +14,10 @@ export interface KeyCalls {
   createKey(body: wire.CreateKeyRequest): Promise<wire.CreatedKey>;
   /** Revokes a token by its beginning, or by the whole of it. One that is gone already is no failure. */
   revokeKey(prefixOrKey: string): Promise<void>;
+  /** The OAuth clients that people have let into the account. */
+  connectedClients(): Promise<wire.ConnectedClientList>;
+  /** Ends what a client was allowed, by its id of the list. */
+  disconnectClient(id: string): Promise<void>;
   /** A one-time link that signs a browser in to the gateway's page. */
   createSigninLink(): Promise<string>;
   startDeviceLogin(body: wire.StartDeviceLoginRequest): Promise<wire.DeviceLogin>;
@@ -30,6 +34,10 @@ export function keyCalls(http: GatewayHttp): KeyCalls {
       const response = await http.send("DELETE", at`/v2/auth/keys/${prefixOrKey}`);
       if (!response.ok && response.status !== 404) throw await failure(response);
       await response.body?.cancel();
+    },
+    connectedClients: () => http.json("GET", "/v2/auth/clients", ConnectedClientList),
+    async disconnectClient(id) {
+      await http.raw("DELETE", at`/v2/auth/clients/${id}`);
     },
     createSigninLink: async () =>
       (await http.json("POST", "/v2/auth/signin-links", SigninLink, { body: {} })).url,

@@ -3,7 +3,7 @@ import { SessionMetrics } from "../protocol/metrics.js";
 import { SessionNews } from "../protocol/news.js";
 import { CreatedSession, SessionList, SessionRecord } from "../protocol/sessions.js";
 import { AppendTranscriptAnswer } from "../protocol/transcript.js";
-import { at, type GatewayHttp } from "./http.js";
+import { at, type GatewayHttp, type ListenOptions } from "./http.js";
 import type * as wire from "./wire.js";
 
 /** A create waits for a compute. */
@@ -67,9 +67,9 @@ export interface SessionCalls {
   /** Appends one entry of the user's; with `key`, once. */
   sendInput(id: string, content: string, key?: string): Promise<wire.AppendTranscriptAnswer>;
   /** What happens in a session, while it happens. News is not kept: after `missed`, read the record. */
-  sessionEvents(id: string, signal?: AbortSignal): AsyncGenerator<wire.SessionNews>;
-  /** What happens in all of the account's sessions. */
-  events(signal?: AbortSignal): AsyncGenerator<wire.SessionNews>;
+  sessionEvents(id: string, signal?: AbortSignal, options?: ListenOptions): AsyncGenerator<wire.SessionNews>;
+  /** What happens in all of the account's sessions, and to its computes. */
+  events(signal?: AbortSignal, options?: ListenOptions): AsyncGenerator<wire.SessionNews>;
 }
 
 export function sessionCalls(http: GatewayHttp): SessionCalls {
@@ -99,8 +99,9 @@ export function sessionCalls(http: GatewayHttp): SessionCalls {
       http.json("POST", at`/v2/sessions/${id}/input`, AppendTranscriptAnswer, {
         body: { content, idempotency_key },
       }),
-    sessionEvents: (id, signal) => http.items("GET", at`/v2/sessions/${id}/events`, SessionNews, { signal }),
-    events: (signal) => http.items("GET", "/v2/events", SessionNews, { signal }),
+    sessionEvents: (id, signal, options) =>
+      http.items("GET", at`/v2/sessions/${id}/events`, SessionNews, { signal, ...options }),
+    events: (signal, options) => http.items("GET", "/v2/events", SessionNews, { signal, ...options }),
   };
 }
 

@@ -119,6 +119,11 @@ export type ChangeComputeRequest = {
   env?: Record<string, string> | undefined;
 };
 
+export type ClientDisconnected = {
+  success: true;
+  client_id: string;
+};
+
 export type Compute = {
   compute_id: string;
   label: string;
@@ -157,6 +162,17 @@ export type ComputeUse = {
   seconds: number;
   /** Estimated by the provider's formula; so far, while it lasts. */
   cost_usd: number;
+};
+
+export type ConnectedClientList = {
+  clients: {
+    client_id: string;
+    /** What the client calls itself. */
+    name: string;
+    scopes: string[];
+    created_at: string;
+    last_used_at: string | null;
+  }[];
 };
 
 export type CreateKeyRequest = {
@@ -694,6 +710,7 @@ export type RegisterComputeRequest = {
   /** The id this host was given before. The gateway keeps it when it belongs to this account. */
   compute_id?: string | undefined;
   capabilities?: Record<string, unknown> | undefined;
+  /** What the host says of itself. `labels`: names and values that sessions may require. `machine_id`: a host that lost its id is known by it again. */
   metadata?: Record<string, unknown> | undefined;
   connection?:
     | {
@@ -1207,6 +1224,12 @@ export type SessionNews =
       session_id: string;
       /** What an agent on a public relay told, as it is (contract section 4.2). */
       event: unknown;
+    }
+  | {
+      type: "compute";
+      compute_id: string;
+      /** `attached` also tells that its facts have changed. Only `GET /v2/events` tells of computes. */
+      change: "attached" | "ready" | "offline" | "removed";
     }
   | {
       type: "missed";

@@ -137,6 +137,9 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps = {}
       lookMs: deps.lookMs,
       ...(deps.now && { now: deps.now }),
     });
+    computes.onChange((accountId, computeId, change) =>
+      sessions.news.tellAccount(accountId, { type: "compute", compute_id: computeId, change }),
+    );
     await sessions.takeUp();
 
     const { previewHost } = config;

@@ -8,8 +8,8 @@ import { Keychain, KeychainFailure } from "./keychain.js";
 export interface CredentialStore {
   /** Where one is, in words for people; undefined when there is none. */
   where(key: string): Promise<string | undefined>;
-  /** The file, in words for people, and how many credentials it says are in the keychain. */
-  places(): Promise<{ file: string; inKeychain: number }>;
+  /** The file, in words for people, and which credentials it says are in the keychain. */
+  places(): Promise<{ file: string; keysInKeychain: string[] }>;
   get(key: string): Promise<string | undefined>;
   /** Keeps one, and says where, in words that follow "is in". */
   set(key: string, value: string): Promise<string>;
@@ -27,7 +27,16 @@ const CHOICES = ["keychain", "file"] as const;
  * change of the file, after it was kept anew and read back: whenever a write is cut off, the one before still holds.
  * `CERVER_CREDENTIALS` chooses where the next is kept; all are read from where they are.
  */
-export function openCredentialStore({ configDir, env }: { configDir: string; env: Env }): CredentialStore {
+export function openCredentialStore({
+  configDir,
+  env,
+  unattended = false,
+}: {
+  configDir: string;
+  env: Env;
+  /** Whoever uses it may start while nobody has unlocked a keychain: what is kept for that goes into the file. */
+  unattended?: boolean;
+}): CredentialStore {
   const file = new CredentialFile(configDir);
   const keychain = new Keychain(env);
   const inFile = `the file ${file.path}, readable by you alone`;
@@ -89,17 +98,20 @@ export function openCredentialStore({ configDir, env }: { configDir: string; env
     },
     places: async () => ({
       file: inFile,
-      inKeychain: Object.values(await file.read()).flatMap(entryNames).length,
+      keysInKeychain: Object.entries(await file.read()).flatMap(([key, kept]) =>
+        entryName(kept) === undefined ? [] : key,
+      ),
     }),
     get: read,
     set: async (key, value) => {
-      const choice = credentialsChoice(env);
+      const asked = credentialsChoice(env);
+      const choice = asked ?? (unattended ? "file" : undefined);
       const kept = (await file.read())[key];
       if (kept === value && choice !== "keychain") return inFile;
       if (kept === REFERENCE + nameOf(key, value) && choice !== "file") return keychain.label;
       if (choice === "file") {
         await keepInFile(key, value);
-        return `${inFile}, as CERVER_CREDENTIALS asks for`;
+        return `${inFile}, ${asked ? "as CERVER_CREDENTIALS asks for" : "because a service starts before anybody has unlocked a keychain"}`;
       }
       try {
         await keepInKeychain(key, value);

@@ -43,6 +43,22 @@ export const KeyList = z.looseObject({
 });
 export type KeyList = z.infer<typeof KeyList>;
 
+/** `GET /v2/auth/clients`: the OAuth clients that people have let into the account. */
+export const ConnectedClientList = z
+  .looseObject({
+    clients: z.array(
+      z.looseObject({
+        client_id: z.string(),
+        name: z.string().describe("What the client calls itself."),
+        scopes: z.array(z.string()),
+        created_at: z.string(),
+        last_used_at: z.string().nullable(),
+      }),
+    ),
+  })
+  .meta({ id: "ConnectedClientList" });
+export type ConnectedClientList = z.infer<typeof ConnectedClientList>;
+
 /** `GET /v2/auth/whoami`. */
 export const WhoAmI = z.looseObject({
   account_id: z.string().optional(),

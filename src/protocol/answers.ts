@@ -41,6 +41,12 @@ export const ComputeRemoved = z
   .meta({ id: "ComputeRemoved" });
 export type ComputeRemoved = z.infer<typeof ComputeRemoved>;
 
+/** Answer of `DELETE /v2/auth/clients/:client_id`. */
+export const ClientDisconnected = z
+  .looseObject({ success: z.literal(true), client_id: z.string() })
+  .meta({ id: "ClientDisconnected" });
+export type ClientDisconnected = z.infer<typeof ClientDisconnected>;
+
 /** Answer of `DELETE /v2/account/providers/:name`. */
 export const ProviderDisabled = z
   .looseObject({ success: z.literal(true), provider: z.string() })

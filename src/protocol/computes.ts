@@ -23,7 +23,11 @@ export const RegisterComputeRequest = z
       .optional()
       .describe("The id this host was given before. The gateway keeps it when it belongs to this account."),
     capabilities: facts.default({}),
-    metadata: facts.default({}),
+    metadata: facts
+      .default({})
+      .describe(
+        "What the host says of itself. `labels`: names and values that sessions may require. `machine_id`: a host that lost its id is known by it again.",
+      ),
     connection: z.looseObject({ transport: z.string().optional() }).optional(),
   })
   .meta({ id: "RegisterComputeRequest" });

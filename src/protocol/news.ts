@@ -3,7 +3,7 @@ import { RunStatus } from "./runs.js";
 import { TranscriptEntry } from "./transcript.js";
 
 /**
- * One piece of news of a session, as `GET /v2/events`, `GET /v2/sessions/:id/events` and the websocket
+ * One piece of news of a session or a compute, as `GET /v2/events`, `GET /v2/sessions/:id/events` and the websocket
  * `/v2/sessions/:id/stream/ws` tell it. News is not kept: who connects late reads the record.
  */
 export const SessionNews = z
@@ -24,6 +24,15 @@ export const SessionNews = z
       type: z.literal("stream_event"),
       session_id: z.string(),
       event: z.unknown().describe("What an agent on a public relay told, as it is (contract section 4.2)."),
+    }),
+    z.object({
+      type: z.literal("compute"),
+      compute_id: z.string(),
+      change: z
+        .enum(["attached", "ready", "offline", "removed"])
+        .describe(
+          "`attached` also tells that its facts have changed. Only `GET /v2/events` tells of computes.",
+        ),
     }),
     z.object({
       type: z.literal("missed"),

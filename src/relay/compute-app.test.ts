@@ -249,6 +249,28 @@ describe("sandboxes", () => {
     });
   });
 
+  test("are gone when they are deleted while they are being made, at whatever moment", async () => {
+    for (let turns = 0; turns < 12; turns++) {
+      const sandbox_id = newId("sbx");
+      const made = call("POST", BASE, { sandbox_id });
+      for (let turn = 0; turn < turns; turn++) await new Promise((next) => setImmediate(next));
+      expect((await call("DELETE", `${BASE}/${sandbox_id}`)).status).toBe(200);
+      expect([200, 409]).toContain((await made).status);
+      expect(existsSync(join(folder, "state", "sandboxes", sandbox_id)), `after ${turns} turns`).toBe(false);
+      expect((await call("GET", `${BASE}/${sandbox_id}/state`)).status).toBe(404);
+    }
+  });
+
+  test("are not made by a create that arrives after its own delete", async () => {
+    const sandbox_id = newId("sbx");
+    await call("DELETE", `${BASE}/${sandbox_id}`);
+    expect(await call("POST", BASE, { sandbox_id })).toMatchObject({
+      status: 409,
+      body: { code: "conflict" },
+    });
+    expect(existsSync(join(folder, "state", "sandboxes", sandbox_id))).toBe(false);
+  });
+
   test("an address that is not there says so", async () => {
     expect(await call("GET", "/etc/passwd")).toMatchObject({
       status: 404,

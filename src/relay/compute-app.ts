@@ -106,8 +106,7 @@ export function createComputeApp({
 
   app.post(at, async (c) => {
     const request = await body(c.req.raw, CreateSandboxRequest);
-    const sandbox = await sandboxes.create(request);
-    await keeper.prepare(sandbox);
+    const sandbox = await sandboxes.create(request, (made) => keeper.prepare(made));
     return answer({
       sandbox_id: sandbox.id,
       remote_sandbox_id: sandbox.id,
@@ -287,6 +286,8 @@ export function createComputeApp({
 
   app.delete(`${at}/:id`, async (c) => {
     const id = c.req.param("id");
+    // Whoever gave up waiting for a sandbox deletes it while it is still being made.
+    await sandboxes.settled(id);
     // A sandbox that is unknown here may have left something with the keeper of an earlier relay.
     await keeper.endSandbox(id);
     await trees.forget(id);

@@ -1,8 +1,10 @@
 import { hostname } from "node:os";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
+import { CerverError } from "../protocol/errors.js";
 import { parse } from "../protocol/parse.js";
 import { DEFAULT_GRACE_MS } from "../protocol/run-limits.js";
+import { Labels } from "../protocol/sessions.js";
 import { DEFAULT_MAX_TREE_BYTES } from "../protocol/tree.js";
 import { REDACT_MODES } from "../redaction/redaction.js";
 import { graceFromEnv } from "../util/duration.js";
@@ -18,6 +20,20 @@ export function listenAddress(text: string): { host: string; port: number } | un
   return port <= 65_535 ? { host: ipv6 ?? host ?? "127.0.0.1", port } : undefined;
 }
 
+/** What `CERVER_LABELS` says: `gpu=yes,disk=fast`. */
+function labelsOf(text: string): Record<string, string> {
+  const pairs = text.split(",").map((pair) => pair.trim());
+  return Object.fromEntries(
+    pairs.filter(Boolean).map((pair) => {
+      const at = pair.indexOf("=");
+      if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
+      throw new CerverError("invalid_request", `CERVER_LABELS: "${pair}" is no label.`, {
+        hint: "Labels are NAME=VALUE, separated by commas, as in gpu=yes,disk=fast.",
+      });
+    }),
+  );
+}
+
 /** How a relay runs. */
 export const RelayConfig = z.strictObject({
   gatewayUrl: z.string().default("").describe("The gateway to serve; none with `listen`."),
@@ -29,6 +45,13 @@ export const RelayConfig = z.strictObject({
   name: z.string().min(1).max(128).describe("What this machine is called in lists."),
   stateDir: z.string().describe("Folder of the sandboxes."),
   configDir: z.string().describe("Folder of the relay's identity."),
+  labels: Labels.default({}).describe("Names and values by which sessions choose this machine."),
+  machine: z
+    .string()
+    .min(1)
+    .max(256)
+    .optional()
+    .describe("What tells this machine from others, where the system's own machine id does not."),
   maxRuns: z
     .number()
     .int()
@@ -101,6 +124,8 @@ export function relayConfig(given: RelayConfigInput, env: Env): RelayConfig {
     hostEnv: { ...env },
     ...graceFromEnv(env),
     ...(given.listen && env.P69_API_TOKEN && { listenToken: env.P69_API_TOKEN }),
+    ...(env.CERVER_LABELS && { labels: labelsOf(env.CERVER_LABELS) }),
+    ...(env.CERVER_MACHINE_ID && { machine: env.CERVER_MACHINE_ID }),
     ...(env.CERVER_REDACT && { redact: env.CERVER_REDACT }),
     ...(env.CERVER_LOG && { logLevel: env.CERVER_LOG }),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),

@@ -176,6 +176,6 @@ function refuseToReturn(code: number, computeId: string): void {
 
 function takenOver(computeId: string): CerverError {
   return new CerverError("conflict", `Another relay connected as ${computeId}, so this one stops.`, {
-    hint: "Run one relay for each machine. Copies of a machine need their own: remove computes.json in the config folder.",
+    hint: "Run one relay for each machine. Copies of a machine need their own: remove computes.json in the config folder, and set CERVER_MACHINE_ID to a name of its own.",
   });
 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayClient } from "../client/gateway-client.js";
 import { type CredentialStore, relayKey } from "../login/credential-store.js";
 import { deviceLogin } from "../login/device-login.js";
-import { CerverError } from "../protocol/errors.js";
+import { CerverError, type ErrorCode } from "../protocol/errors.js";
 import { PUBLIC_LOCAL_PROVIDER } from "../protocol/providers.js";
 import type { FrameSocket } from "../tunnel/frame-socket.js";
 import { isLock, takeLock } from "../util/lock-file.js";
@@ -17,10 +17,13 @@ import { type ConnectionState, stayConnected } from "./connection.js";
 import { directServer } from "./direct-server.js";
 import { hostEnvironment } from "./host/environment.js";
 import { type HostFacts, hostFacts } from "./host/facts.js";
+import { machineId } from "./host/machine-id.js";
 import { Sandboxes } from "./host/sandboxes.js";
 import { Trees } from "./host/trees.js";
 import { Identity } from "./identity.js";
 import { KeeperClient } from "./keeper-client.js";
+import { patiently } from "./patience.js";
+import { RecordKeeper } from "./record.js";
 import { RunEnds } from "./run-ends.js";
 import { RunSecrets } from "./run-secrets.js";
 
@@ -36,7 +39,14 @@ export interface RelayDeps {
   /** Stops the relay; its reason may say `{leaveRuns: true}`, as {@link Relay.stop} takes it. */
   signal?: AbortSignal;
   logger?: Logger;
+  /**
+   * The service manager that started this relay. Nobody sits in front of it then: it asks for no login, and waits for a gateway
+   * that is out of reach, and for another relay of this machine to end.
+   */
+  service?: string | undefined;
 }
+
+type LoginDeps = Pick<RelayDeps, "credentials" | "openBrowser" | "say" | "service">;
 
 /** A relay that serves. */
 export interface Relay {
@@ -53,7 +63,6 @@ export interface StopOptions {
 /** Makes this host a compute: logs in, registers, connects, and reports that it is there. */
 export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<Relay> {
   const logger = deps.logger ?? createLogger(config.logLevel);
-  const lock = await lockState(config, config.gatewayUrl);
   const stop = new AbortController();
   let leaveRuns = false;
   const onAbort = () => {
@@ -62,9 +71,35 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
   };
   deps.signal?.addEventListener("abort", onAbort, { once: true });
   if (deps.signal?.aborted) onAbort();
+  const attempt = <T>(what: () => Promise<T>, onFailure: (why: string) => void, passing?: ErrorCode[]) => {
+    if (deps.service === undefined) return what();
+    return patiently(what, {
+      signal: stop.signal,
+      passing,
+      onWait: ({ message }, waitMs) => {
+        onFailure(message);
+        deps.say(`${message} Next try in ${(waitMs / 1000).toFixed(1)} s.`);
+      },
+    });
+  };
+  const lock = await attempt(() => lockState(config, config.gatewayUrl), () => {}, ["conflict"]);
+  const record = await RecordKeeper.open(config.stateDir, {
+    pid: process.pid,
+    version: VERSION,
+    gateway_url: config.gatewayUrl,
+    compute_id: null,
+    name: config.name,
+    labels: config.labels,
+    max_runs: config.maxRuns,
+    service: deps.service ?? null,
+  });
   try {
     const { facts, sandboxes, trees, keeper, app } = await openHost(config, deps, logger);
-    const { computeId, token } = await register(config, deps, facts, stop.signal);
+    const { computeId, token } = await attempt(
+      () => register(config, deps, facts, stop.signal),
+      (why) => record.error(why),
+    );
+    record.compute(computeId);
     let connected!: () => void;
     const firstConnection = new Promise<void>((resolve) => {
       connected = resolve;
@@ -81,6 +116,8 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       signal: stop.signal,
       onState: (state) => {
         if (state.state === "connected") connected();
+        record.link(state.state);
+        if (state.state === "waiting") record.error(state.why);
         deps.onState(state);
       },
     });
@@ -95,8 +132,9 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       logger,
     );
     // A relay that gives up was not asked to end anything.
-    serving.catch(() => {
+    serving.catch((error: unknown) => {
       leaveRuns = true;
+      record.error((error as Error).message);
     });
     const done = serving.finally(async () => {
       stop.abort();
@@ -105,6 +143,7 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       else await keeper.endAll();
       await trees.close();
       await reporting;
+      await record.close();
       await lock.release();
     });
     done.catch(() => {});
@@ -119,9 +158,20 @@ export async function startRelay(config: RelayConfig, deps: RelayDeps): Promise<
       },
     };
   } catch (error) {
+    record.error((error as Error).message);
+    await record.close();
     await lock.release();
     throw error;
   }
+}
+
+/** Logs this machine in and registers it, without serving: what a service needs before it starts. */
+export async function attachMachine(
+  config: RelayConfig,
+  deps: LoginDeps & Pick<RelayDeps, "hasDisplay" | "signal">,
+): Promise<{ computeId: string }> {
+  const facts = await factsOf(config, deps.hasDisplay);
+  return register(config, deps, facts, deps.signal ?? new AbortController().signal);
 }
 
 /** What a relay serves by listening. */
@@ -198,9 +248,7 @@ async function listenToken(config: RelayConfig): Promise<{ token: string; tokenF
 
 /** This machine, ready to serve: runs that an earlier relay of it left are this one's now. */
 async function openHost(config: RelayConfig, { hasDisplay }: Pick<RelayDeps, "hasDisplay">, logger: Logger) {
-  const found = await hostFacts({ hasDisplay });
-  // What is in force here is told, so that its owner can see it from elsewhere.
-  const facts = { ...found, metadata: { ...found.metadata, redact: config.redact } };
+  const facts = await factsOf(config, hasDisplay);
   const hostEnv = hostEnvironment(config.hostEnv, config.allowEnv);
   const { stateDir, allowDirs } = config;
   const sandboxes = await Sandboxes.open({ stateDir, hostEnv, allowDirs });
@@ -231,6 +279,14 @@ async function openHost(config: RelayConfig, { hasDisplay }: Pick<RelayDeps, "ha
   return { facts, sandboxes, trees, keeper, app };
 }
 
+/** What this machine says of itself. What is in force here is told, so that its owner can see it from elsewhere. */
+async function factsOf(config: RelayConfig, hasDisplay: boolean): Promise<HostFacts> {
+  const { redact, labels, gatewayUrl } = config;
+  const facts = await hostFacts({ hasDisplay });
+  const machine_id = gatewayUrl ? await machineId(config) : undefined;
+  return { ...facts, metadata: { ...facts.metadata, redact, labels, ...(machine_id && { machine_id }) } };
+}
+
 /** Two relays on one state folder would each end the other's sandboxes. */
 async function lockState({ stateDir }: RelayConfig, serves: string) {
   const lock = await takeLock(join(stateDir, "relay.lock"), serves);
@@ -245,7 +301,7 @@ async function lockState({ stateDir }: RelayConfig, serves: string) {
 }
 
 /** The compute this host is, and a token to serve it with. A stored token that is refused is forgotten, once. */
-async function register(config: RelayConfig, deps: RelayDeps, facts: HostFacts, signal: AbortSignal) {
+async function register(config: RelayConfig, deps: LoginDeps, facts: HostFacts, signal: AbortSignal) {
   const { gatewayUrl } = config;
   const key = relayKey(gatewayUrl);
   const stored = config.token ? undefined : await deps.credentials.get(key);
@@ -264,7 +320,7 @@ async function register(config: RelayConfig, deps: RelayDeps, facts: HostFacts, 
 async function registerWith(
   token: string,
   config: RelayConfig,
-  deps: RelayDeps,
+  deps: LoginDeps,
   facts: HostFacts,
   stored?: string,
 ) {
@@ -283,18 +339,24 @@ async function registerWith(
   await identity.set(gatewayUrl, answer.compute_id);
   const own = answer.relay_token ?? token;
   // A token that was handed in is the person's own to keep; what the gateway gave to this machine is kept here.
-  if (own !== config.token && own !== stored) {
+  if (own !== config.token) {
+    // What is stored already stays, unless it has to be elsewhere now.
     const where = await deps.credentials.set(relayKey(gatewayUrl), own);
-    deps.say(`This machine's token is in ${where}.`);
+    if (own !== stored) deps.say(`This machine's token is in ${where}.`);
   }
   return { computeId: answer.compute_id, token: own };
 }
 
 async function logIn(
   { gatewayUrl, name }: RelayConfig,
-  deps: RelayDeps,
+  deps: LoginDeps,
   signal: AbortSignal,
 ): Promise<string> {
+  if (deps.service !== undefined) {
+    throw new CerverError("unauthenticated", `This machine has no login for ${gatewayUrl}.`, {
+      hint: `Run \`cerver relay service install --gateway ${gatewayUrl}\`: it logs in first.`,
+    });
+  }
   const { token } = await deviceLogin({
     client: new GatewayClient({ gatewayUrl }),
     machineName: name,

@@ -12,8 +12,11 @@ export interface Logger {
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** A logger of JSON lines on stderr, because stdout is for data. Fields that hold credentials are blanked. */
-export function createLogger(level: LogLevel): Logger {
+/**
+ * A logger of JSON lines, on stderr unless told otherwise, because stdout is for data. Fields that hold credentials are
+ * blanked.
+ */
+export function createLogger(level: LogLevel, to?: { write(line: string): void }): Logger {
   return pino(
     {
       level,
@@ -24,7 +27,7 @@ export function createLogger(level: LogLevel): Logger {
         censor: "[redacted]",
       },
     },
-    pino.destination({ dest: 2, sync: true }),
+    to ?? pino.destination({ dest: 2, sync: true }),
   );
 }
 

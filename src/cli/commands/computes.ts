@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { ago } from "../ago.js";
 import type { CliContext } from "../context.js";
+import { labelWords } from "../labels.js";
 import { GATEWAY_OPTION, JSON_OPTION } from "../options.js";
 
 export const computesCommand = (context: CliContext) =>
@@ -20,13 +21,14 @@ export const computesCommand = (context: CliContext) =>
         );
       }
       out.table(
-        ["ID", "NAME", "PROVIDER", "STATUS", "LAST REPORT"],
+        ["ID", "NAME", "PROVIDER", "STATUS", "LAST REPORT", "LABELS"],
         computes.map((compute) => [
           compute.compute_id,
           compute.label,
           compute.provider,
           compute.status,
           compute.last_heartbeat_at ? ago(compute.last_heartbeat_at) : "never",
+          labelWords(compute),
         ]),
       );
     });

@@ -1,6 +1,7 @@
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { DIRECT_PORT } from "../../protocol/direct.js";
 import { CerverError } from "../../protocol/errors.js";
+import { type AsService, asService } from "../as-service.js";
 import type { CliContext } from "../context.js";
 import {
   addComputeOptions,
@@ -10,6 +11,9 @@ import {
   GATEWAY_OPTION,
 } from "../options.js";
 import { untilStopped } from "../until-stopped.js";
+import { relayLogsCommand } from "./relay-logs.js";
+import { relayServiceCommand } from "./relay-service.js";
+import { relayStatusCommand } from "./relay-status.js";
 import { gatewayFor } from "./sync.js";
 
 interface RelayOptions extends ComputeOptions {
@@ -18,6 +22,7 @@ interface RelayOptions extends ComputeOptions {
   listenName?: string[];
   printToken?: boolean;
   sync?: boolean;
+  service?: "systemd" | "launchd";
 }
 
 export const relayCommand = (context: CliContext) =>
@@ -38,55 +43,71 @@ export const relayCommand = (context: CliContext) =>
     )
     .option("--sync", "also keep the transcripts of this machine's agents, as `cerver sync` does")
     .option("--print-token", "with --listen: print the token that gateways need")
+    .addOption(
+      new Option("--service <manager>", "how `cerver relay service` starts it")
+        .choices(["systemd", "launchd"])
+        .hideHelp(),
+    )
+    .addCommand(relayServiceCommand(context))
+    .addCommand(relayStatusCommand(context))
+    .addCommand(relayLogsCommand(context))
     .addHelpText(
       "after",
-      "\nExamples:\n  $ cerver relay\n  $ CERVER_API_TOKEN=ck_… cerver relay --name mac-mini --allow-dir ~/work\n  $ cerver relay --listen --print-token    for a gateway with P69_BASE_URL and P69_API_TOKEN",
+      "\nExamples:\n  $ cerver relay\n  $ cerver relay service install    keep it running from now on\n  $ CERVER_API_TOKEN=ck_… cerver relay --name mac-mini --allow-dir ~/work\n  $ cerver relay --listen --print-token    for a gateway with P69_BASE_URL and P69_API_TOKEN",
     )
     .action(async (options: RelayOptions) => {
-      const { env, out } = context;
       if (options.listen !== undefined) return listen(context, options, options.listen);
       if (options.printToken || options.listenName)
         throw new CerverError("invalid_request", "--print-token and --listen-name belong to --listen.");
-      const { relayConfig } = await import("../../relay/config.js");
-      const { startRelay } = await import("../../relay/start.js");
-      const { hasDisplay, openBrowser } = await import("../../login/open-browser.js");
-      const { gatewayUrl, token, tokenFrom } = await context.namedGateway(options.gateway);
-      const abort = new AbortController();
-      // Ctrl-C ends this machine's runs; what stops a service leaves them to the next relay, which finds them again.
-      void untilStopped(context).then((signal) => abort.abort({ leaveRuns: signal !== "SIGINT" }));
-      out.say(`Gateway: ${gatewayUrl}`);
-      const relay = await startRelay(
-        relayConfig(
-          {
-            gatewayUrl,
-            // What the user stored is for commands; a relay has a credential of its own.
-            token: tokenFrom === "env" ? token : undefined,
-            ...computeSettings(options),
-          },
-          env,
-        ),
-        {
-          credentials: await context.credentials(),
-          openBrowser: (url) => openBrowser(url, env),
-          hasDisplay: hasDisplay(env),
-          say: (line) => out.say(line),
-          signal: abort.signal,
-          onState: (state) => {
-            if (state.state === "connected")
-              out.say("Connected. This machine is a compute now; Ctrl-C detaches it.");
-            if (state.state === "waiting")
-              out.say(`Not connected: ${state.why}. Next try in ${(state.waitMs / 1000).toFixed(1)} s.`);
-          },
-        },
-      ).catch((error: unknown) => {
-        if (abort.signal.aborted) context.process.exit(0);
-        throw error;
-      });
-      out.say(`Compute: ${relay.computeId}`);
-      if (options.sync) void sync(context, options.gateway, abort.signal);
-      await relay.done;
-      context.process.exit(0);
+      const service = options.service && (await asService(context, options.service));
+      return service ? serve(context, options, service).catch(service.end) : serve(context, options);
     });
+
+/** Serves one gateway until it is told to stop. */
+async function serve(context: CliContext, options: RelayOptions, service?: AsService): Promise<void> {
+  const { env, out } = context;
+  const say = service ? service.say : (line: string) => out.say(line);
+  const { relayConfig } = await import("../../relay/config.js");
+  const { startRelay } = await import("../../relay/start.js");
+  const { hasDisplay, openBrowser } = await import("../../login/open-browser.js");
+  const { gatewayUrl, token, tokenFrom } = await context.namedGateway(options.gateway);
+  const abort = new AbortController();
+  // Ctrl-C ends this machine's runs; what stops a service leaves them to the next relay, which finds them again.
+  void untilStopped(context).then((signal) => abort.abort({ leaveRuns: signal !== "SIGINT" }));
+  say(`Gateway: ${gatewayUrl}`);
+  const relay = await startRelay(
+    relayConfig(
+      {
+        gatewayUrl,
+        // What the user stored is for commands; a relay has a credential of its own.
+        token: tokenFrom === "env" ? token : undefined,
+        ...computeSettings(options),
+      },
+      env,
+    ),
+    {
+      credentials: await context.credentials({ unattended: service !== undefined }),
+      openBrowser: (url) => openBrowser(url, env),
+      hasDisplay: hasDisplay(env),
+      say,
+      signal: abort.signal,
+      ...(service && { service: options.service, logger: service.logger }),
+      onState: (state) => {
+        if (state.state === "connected")
+          say(`Connected. This machine is a compute now${service ? "." : "; Ctrl-C detaches it."}`);
+        if (state.state === "waiting")
+          say(`Not connected: ${state.why}. Next try in ${(state.waitMs / 1000).toFixed(1)} s.`);
+      },
+    },
+  ).catch((error: unknown) => {
+    if (abort.signal.aborted) context.process.exit(0);
+    throw error;
+  });
+  say(`Compute: ${relay.computeId}`);
+  if (options.sync) void sync(context, options.gateway, abort.signal);
+  await relay.done;
+  context.process.exit(0);
+}
 
 /** Follows this machine's transcripts beside the relay. A relay without them is still one. */
 async function sync(context: CliContext, flag: string | undefined, signal: AbortSignal): Promise<void> {

@@ -1,7 +1,7 @@
 import { Command, Option } from "commander";
 import { durationMs } from "../../util/duration.js";
 import type { CliContext } from "../context.js";
-import { collect, GATEWAY_OPTION, JSON_OPTION } from "../options.js";
+import { collect, collectVariables, GATEWAY_OPTION, JSON_OPTION } from "../options.js";
 import type { Output } from "../output.js";
 import { resolveSession } from "../resolve-session.js";
 
@@ -9,6 +9,7 @@ interface ExplainOptions {
   policy?: string;
   provider?: string[];
   runtime?: string;
+  label?: Record<string, string>;
   workload?: string;
   json?: boolean;
   gateway?: string;
@@ -42,13 +43,14 @@ const explainCommand = (context: CliContext) =>
     .addOption(new Option("--policy <mode>", "by this policy").choices(MODES))
     .option("--provider <name>", "only these providers; may be given again", collect)
     .option("--runtime <runtime>", "with this runtime, such as node")
+    .option("--label <name=value>", "with this label; may be given again", collectVariables)
     .option("--workload <name>", "for this workload, such as preview")
     .option(...JSON_OPTION)
     .option(...GATEWAY_OPTION)
     .action(
       async (
         id: string | undefined,
-        { policy, provider, runtime, workload, json, gateway }: ExplainOptions,
+        { policy, provider, runtime, label, workload, json, gateway }: ExplainOptions,
       ) => {
         const { out } = context;
         const client = await context.client(gateway);
@@ -66,7 +68,9 @@ const explainCommand = (context: CliContext) =>
         }
         const explained = await client.explainRouting({
           ...(workload && { workload }),
-          ...(runtime && { requirements: { runtime } }),
+          ...((runtime || label) && {
+            requirements: { ...(runtime && { runtime }), ...(label && { labels: label }) },
+          }),
           policy: {
             ...(policy && { mode: policy as (typeof MODES)[number] }),
             ...(provider && { allowed_providers: provider }),

@@ -5,12 +5,14 @@ import { CerverError } from "../../protocol/errors.js";
 import type { RunRequestInput } from "../../protocol/runs.js";
 import type { CliContext } from "../context.js";
 import { EXIT } from "../exit-codes.js";
-import { collectVariables, GATEWAY_OPTION, seconds } from "../options.js";
+import { collect, collectVariables, GATEWAY_OPTION, seconds } from "../options.js";
 import { resolveSession } from "../resolve-session.js";
 import { exitCode, printEvents } from "../run-output.js";
+import { whereToRun } from "../where-to-run.js";
 
 interface RunOptions {
   session?: string;
+  on?: string[];
   node?: boolean;
   timeout?: number;
   cwd?: string;
@@ -33,6 +35,11 @@ export const runCommand = (context: CliContext) =>
       "--session <id>",
       "the session to run in; a new one that is ended afterwards when left out, or stays with --detach",
     )
+    .option(
+      "--on <machine>",
+      "where a new session runs: a compute by its id or name, or a label it must carry, such as gpu=yes; labels may be given again",
+      collect,
+    )
     .option("--node", "run the text as an ES module with Node")
     .option(
       "--timeout <time>",
@@ -52,7 +59,7 @@ export const runCommand = (context: CliContext) =>
     .option(...GATEWAY_OPTION)
     .addHelpText(
       "after",
-      "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ cerver run --detach --timeout 8h './train.sh'\n  $ cerver run --secret STRIPE_KEY 'node charge.mjs'\n  $ echo 'console.log(6 * 7)' | cerver run --node -",
+      "\nExamples:\n  $ cerver run 'node -v'\n  $ cerver run --session sess_123 --timeout 5m 'npm test'\n  $ cerver run --on gpu=yes 'nvidia-smi'\n  $ cerver run --detach --timeout 8h './train.sh'\n  $ cerver run --secret STRIPE_KEY 'node charge.mjs'\n  $ echo 'console.log(6 * 7)' | cerver run --node -",
     )
     .action((code: string, options: RunOptions) => runCode(context, code, options));
 
@@ -63,6 +70,11 @@ async function runCode(context: CliContext, code: string, options: RunOptions): 
       hint: "Give the code as an argument to use --stdin.",
     });
   }
+  if (options.on && options.session) {
+    throw new CerverError("invalid_request", "--on chooses for a new session, and --session names one.", {
+      hint: "Leave one of them out. `cerver move` takes a session to another machine.",
+    });
+  }
   const text = code === "-" ? await readAll(process.stdin) : code;
   const client = await context.client(options.gateway);
   const interrupt = new AbortController();
@@ -70,8 +82,13 @@ async function runCode(context: CliContext, code: string, options: RunOptions): 
   process.once("SIGTERM", () => interrupt.abort());
   const sessionId = options.session
     ? await resolveSession(client, options.session)
-    : (await client.createSession({ session_name: firstLine(text), metadata: { source: "cerver-cli" } }))
-        .session_id;
+    : (
+        await client.createSession({
+          session_name: firstLine(text),
+          metadata: { source: "cerver-cli" },
+          ...(await whereToRun(client, options.on ?? [])),
+        })
+      ).session_id;
   const request: RunRequestInput = {
     code: text,
     ...(options.node && { runtime: "node" as const }),

@@ -21,6 +21,7 @@ import { proxyProbe } from "./proxy.js";
 import { redactionProbe } from "./redaction.js";
 import { relayProbe } from "./relay.js";
 import { sandboxProbe } from "./sandbox.js";
+import { serviceProbe } from "./service.js";
 import { tokenProbe } from "./token.js";
 import { websocketProbe } from "./websocket.js";
 
@@ -44,6 +45,7 @@ const PROBES: readonly Probe[] = [
   clockProbe,
   tokenProbe,
   relayProbe,
+  serviceProbe,
   computeProbe,
   echoProbe,
   redactionProbe,

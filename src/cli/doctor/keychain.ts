@@ -22,12 +22,12 @@ export const keychainProbe: Probe = {
       return { status: "ok", what: `${keychain.label} keeps credentials and gives them back` };
     } catch (error) {
       if (!(error instanceof KeychainFailure)) throw error;
-      const { inKeychain, file } = await (await credentials()).places();
-      if (choice === undefined && inKeychain === 0)
+      const { keysInKeychain, file } = await (await credentials()).places();
+      if (choice === undefined && keysInKeychain.length === 0)
         return { status: "skipped", what: `credentials are in ${file}, because ${error.message}` };
       return {
         status: "fail",
-        what: `${inKeychain > 0 ? "credentials are" : "credentials shall be"} in ${keychain.label}, and ${error.message}`,
+        what: `${keysInKeychain.length > 0 ? "credentials are" : "credentials shall be"} in ${keychain.label}, and ${error.message}`,
         fix: "Unlock it; or set CERVER_CREDENTIALS=file and log in again, to keep the token in a file.",
       };
     }

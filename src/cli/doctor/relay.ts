@@ -15,7 +15,7 @@ export const relayProbe: Probe = {
       return {
         status: "warn",
         what: `${what}; this is ${VERSION}`,
-        fix: "Stop that relay and start it again: its runs go on after a SIGTERM.",
+        fix: "Stop that relay and start it again: its runs go on after a SIGTERM. A service: cerver relay service stop, then start.",
       };
     }
     const id = await computeId();

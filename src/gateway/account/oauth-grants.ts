@@ -161,8 +161,8 @@ export class OAuthGrants {
       .execute();
   }
 
-  /** Ends a connection of this account's. */
-  async disconnect(accountId: string, grantId: string): Promise<void> {
+  /** Ends a connection of this account's. False when there is none. */
+  async disconnect(accountId: string, grantId: string): Promise<boolean> {
     const mine = await this.#db
       .selectFrom("oauth_grants")
       .select("id")
@@ -170,6 +170,7 @@ export class OAuthGrants {
       .where("account_id", "=", accountId)
       .executeTakeFirst();
     if (mine) await this.#end(mine.id);
+    return mine !== undefined;
   }
 
   #whatIsWrong(

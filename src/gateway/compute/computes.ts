@@ -14,8 +14,16 @@ import { Presence } from "./presence.js";
 /** How many computes one account may attach. */
 export const MAX_COMPUTES_PER_ACCOUNT = 1_000;
 
+/** A shorter text tells no machine from another. */
+const MIN_MACHINE_ID = 16;
+/** So long a compute that was given back to its machine is given to no other that says it is the same. */
+const RETURNED_MS = 60_000;
+
 /** How long a compute may take to answer a request that is passed on. */
 const EXEC_TIMEOUT_MS = 180_000;
+
+/** What may happen to a compute; `attached` also tells that its facts have changed. */
+export type ComputeChange = "attached" | "ready" | "offline" | "removed";
 
 export interface ComputesDeps {
   db: Database;
@@ -29,7 +37,10 @@ export class Computes {
   readonly #db: Database;
   readonly #hub: TunnelHub;
   readonly #now: () => number;
+  /** When computes were given back to a machine that had lost their ids. */
+  readonly #returned = new Map<string, number>();
   readonly #listeners = new Set<(computeId: string, online: boolean) => void>();
+  #onChange: ((accountId: string, computeId: string, change: ComputeChange) => void) | undefined;
 
   constructor({ db, hub, now = Date.now }: ComputesDeps) {
     this.#db = db;
@@ -40,7 +51,19 @@ export class Computes {
       if (online) this.presence.connected(computeId);
       else this.presence.disconnected(computeId);
       for (const listener of this.#listeners) listener(computeId, online);
+      void this.#tellPresence(computeId, online ? "ready" : "offline");
     };
+  }
+
+  /** Hears of everything that happens to a compute, with the account that it belongs to. */
+  onChange(listener: (accountId: string, computeId: string, change: ComputeChange) => void): void {
+    this.#onChange = listener;
+  }
+
+  /** News is worth no failure: a store that does not answer has told whoever asked it something. */
+  async #tellPresence(computeId: string, change: ComputeChange): Promise<void> {
+    const row = await this.#row(computeId).catch(() => undefined);
+    if (row) this.#onChange?.(row.account_id, computeId, change);
   }
 
   /** Hears of each compute that comes or goes. */
@@ -93,10 +116,13 @@ export class Computes {
    * Attaches a host, or greets one that was attached before.
    *
    * The id a host proposes is kept when it is free or this account's own; another account's id is never
-   * given away, the host gets a new one instead.
+   * given away, the host gets a new one instead. A host that proposes none, or one that nobody knows, is given the compute of
+   * this account that has its `machine_id` and is not there: it lost its files.
    */
   async register(accountId: string, body: RegisterComputeRequest): Promise<Compute> {
-    const known = body.compute_id ? await this.#row(body.compute_id) : undefined;
+    const known =
+      (body.compute_id ? await this.#row(body.compute_id) : undefined) ??
+      (await this.#ofMachine(accountId, body.metadata.machine_id));
     const facts = {
       label: body.label,
       kind: body.kind,
@@ -112,6 +138,7 @@ export class Computes {
         .where("id", "=", known.id)
         .returningAll()
         .executeTakeFirstOrThrow();
+      this.#onChange?.(accountId, row.id, "attached");
       return this.#compute(row);
     }
     await this.#refuseWhenFull(accountId);
@@ -123,6 +150,7 @@ export class Computes {
       registered_at: this.#now(),
     };
     await this.#db.insertInto("computes").values(row).execute();
+    this.#onChange?.(accountId, row.id, "attached");
     return this.#compute(row);
   }
 
@@ -191,10 +219,35 @@ export class Computes {
     await this.#db.deleteFrom("computes").where("id", "=", id).execute();
     this.#hub.detach(id, 4410, "this compute was removed from its account");
     this.presence.forget(id);
+    this.#onChange?.(accountId, id, "removed");
   }
 
   #row(id: string): Promise<ComputeRow | undefined> {
     return this.#db.selectFrom("computes").selectAll().where("id", "=", id).executeTakeFirst();
+  }
+
+  /**
+   * The compute that a machine was before it lost its id. One that is there is not given away: then this is another machine
+   * with the same id, such as a copy of its disk. Neither is one that was given to a machine a moment ago.
+   */
+  async #ofMachine(accountId: string, machineId: unknown): Promise<ComputeRow | undefined> {
+    if (typeof machineId !== "string" || machineId.length < MIN_MACHINE_ID) return undefined;
+    const now = this.#now();
+    for (const [id, at] of this.#returned) if (now - at >= RETURNED_MS) this.#returned.delete(id);
+    const rows = await this.#db
+      .selectFrom("computes")
+      .selectAll()
+      .where("account_id", "=", accountId)
+      .orderBy("last_heartbeat_at", "desc")
+      .execute();
+    const row = rows.find(
+      ({ id, metadata_json }) =>
+        JSON.parse(metadata_json).machine_id === machineId &&
+        !this.#hub.isOnline(id) &&
+        !this.#returned.has(id),
+    );
+    if (row) this.#returned.set(row.id, now);
+    return row;
   }
 
   async #refuseWhenFull(accountId: string): Promise<void> {

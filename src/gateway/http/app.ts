@@ -19,7 +19,7 @@ import { localOnly } from "./local-only.js";
 import type { McpEndpoint } from "./mcp-endpoint.js";
 import { approvePages } from "./pages/approve.js";
 import { authorizePages } from "./pages/authorize.js";
-import { homePages } from "./pages/home.js";
+import { dashboardPages } from "./pages/dashboard.js";
 import { pageHeaders } from "./pages/layout.js";
 import { signinPages } from "./pages/signin.js";
 import { STYLE } from "./pages/style.js";
@@ -105,23 +105,14 @@ export function createGatewayApp(deps: GatewayAppDeps) {
   app.use("/sandbox", authenticate(deps));
   app.route("/sandbox", sandboxRoutes(deps));
 
-  for (const path of [
-    "/",
-    "/style.css",
-    "/signin",
-    "/signout",
-    "/approve",
-    "/oauth/authorize",
-    "/disconnect",
-    "/sessions/*",
-  ])
+  for (const path of ["/style.css", "/signin", "/signout", "/approve", "/oauth/authorize"])
     app.use(path, pageHeaders());
   app.get("/style.css", (c) =>
     c.body(STYLE, 200, { "Content-Type": "text/css; charset=utf-8", "Cache-Control": "max-age=3600" }),
   );
   app.route("/", signinPages(deps));
   app.route("/", approvePages(deps));
-  app.route("/", homePages(deps));
+  app.route("/", dashboardPages());
   // Where nobody needs a token, nobody has to ask for one.
   if (!localAccountId) {
     app.route("/", oauthRoutes(deps));

@@ -17,6 +17,11 @@ export class News {
     for (const listener of this.#byAccount.get(account_id) ?? []) listener(news);
   }
 
+  /** Tells those who listen to a whole account. */
+  tellAccount(accountId: string, news: SessionNews): void {
+    for (const listener of this.#byAccount.get(accountId) ?? []) listener(news);
+  }
+
   /** Whether anybody would hear of this session. */
   isHeard({ id, account_id }: About): boolean {
     return this.#bySession.has(id) || this.#byAccount.has(account_id);

@@ -14,6 +14,8 @@ import type { StagingPlace } from "./staging.js";
 
 /** How many sandboxes a relay keeps. */
 const MAX_SANDBOXES = 10_000;
+/** How many deleted ones are remembered, so that a create which arrives after its own delete makes nothing. */
+const MAX_DELETED = 1_000;
 
 /** What is remembered of a sandbox between two starts of the relay. */
 const StoredSandbox = z.object({
@@ -82,6 +84,9 @@ export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #root: string;
   readonly #sandboxes = new Map<string, Sandbox>();
+  /** Those that are just being made: whoever deletes one waits for it. */
+  readonly #making = new Map<string, Promise<Sandbox>>();
+  readonly #deleted = new Set<string>();
 
   private constructor(options: SandboxesOptions) {
     this.#options = options;
@@ -103,10 +108,31 @@ export class Sandboxes {
     return this.#sandboxes.values();
   }
 
-  /** Makes a sandbox. One of the id that is asked for is there once, however often it is asked for. */
-  async create(request: CreateSandboxRequest): Promise<Sandbox> {
-    const there = request.sandbox_id === undefined ? undefined : this.#sandboxes.get(request.sandbox_id);
-    if (there) return there;
+  /**
+   * Makes a sandbox. One of the id that is asked for is there once, however often it is asked for. `prepare` is a part of
+   * making it.
+   */
+  create(request: CreateSandboxRequest, prepare?: (sandbox: Sandbox) => Promise<void>): Promise<Sandbox> {
+    const id = request.sandbox_id ?? newId("sbx");
+    const there = this.#sandboxes.get(id);
+    const making = this.#making.get(id);
+    if (making ?? there) return making ?? Promise.resolve(there!);
+    if (this.#deleted.has(id)) return Promise.reject(deletedAlready(id));
+    const made = this.#make(id, request, prepare).finally(() => this.#making.delete(id));
+    this.#making.set(id, made);
+    return made;
+  }
+
+  /** Resolves when nothing of this id is being made any more. */
+  async settled(id: string): Promise<void> {
+    await this.#making.get(id)?.catch(() => {});
+  }
+
+  async #make(
+    id: string,
+    { metadata }: CreateSandboxRequest,
+    prepare: ((sandbox: Sandbox) => Promise<void>) | undefined,
+  ): Promise<Sandbox> {
     if (this.#sandboxes.size >= MAX_SANDBOXES) {
       throw new CerverError(
         "relay_full",
@@ -117,8 +143,6 @@ export class Sandboxes {
         },
       );
     }
-    const { metadata } = request;
-    const id = request.sandbox_id ?? newId("sbx");
     const own = join(this.#root, id, "work");
     const allowed = await this.#allowedFolder(metadata.working_dir);
     await makePrivateFolder(own);
@@ -134,7 +158,9 @@ export class Sandboxes {
       createdAt: new Date().toISOString(),
     };
     await this.#store(stored);
-    return this.#add(stored);
+    const sandbox = this.#add(stored);
+    await prepare?.(sandbox);
+    return sandbox;
   }
 
   get(id: string): Sandbox {
@@ -152,6 +178,8 @@ export class Sandboxes {
 
   /** Forgets a sandbox whose runs have ended, and removes its folder, unless the folder is the user's. */
   async delete(id: string): Promise<void> {
+    this.#deleted.add(id);
+    if (this.#deleted.size > MAX_DELETED) this.#deleted.delete(this.#deleted.values().next().value!);
     if (!this.#sandboxes.delete(id)) return;
     // A child that died a moment ago may have written a moment before.
     await removeTree(join(this.#root, id));
@@ -199,6 +227,12 @@ export class Sandboxes {
       if (stored.success && stored.data.id === name) this.#add(stored.data);
     }
   }
+}
+
+function deletedAlready(id: string): CerverError {
+  return new CerverError("conflict", `Sandbox ${id} was deleted already, so it is not made again.`, {
+    hint: "Ask for one with another id, or leave sandbox_id out.",
+  });
 }
 
 /** Whether a path is a folder or something in it. Both have to be real paths. */

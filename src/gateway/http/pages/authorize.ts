@@ -113,7 +113,7 @@ ${warning(client, redirectUri)}
 <input type="hidden" name="csrf" value="${csrf}">
 <p>It may then, in your account:</p>
 ${mayRun ? html`${choice("run", true)}${choice("read", false)}` : choice("read", true)}
-<p class="soft">Approve only if you have just connected this client yourself. You can end its access on the start page.</p>
+<p class="soft">Approve only if you have just connected this client yourself. You can end its access in the page's settings.</p>
 <div class="row"><button class="main" name="decision" value="approve">Approve</button>
 <button name="decision" value="deny">Deny</button></div>
 </form></div>`,

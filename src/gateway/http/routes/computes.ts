@@ -4,7 +4,7 @@ import { CerverError } from "../../../protocol/errors.js";
 import type { ApiTokens, Principal } from "../../account/api-tokens.js";
 import type { CloudProviders } from "../../compute/cloud-providers.js";
 import type { Computes } from "../../compute/computes.js";
-import { type AccountVariables, requireScope } from "../auth.js";
+import { type AccountVariables, has, requireScope } from "../auth.js";
 import { json } from "../validate.js";
 
 export interface ComputeRoutesDeps {
@@ -40,9 +40,11 @@ export function computeRoutes({ computes, clouds, tokens }: ComputeRoutesDeps) {
         computes: [...(await computes.list(accountId)), ...(await clouds.computes(accountId))],
       });
     })
-    .get("/:id", read, async (c) => {
-      const { accountId } = c.var.principal;
+    .get("/:id", requireScope("read", "relay"), async (c) => {
+      const { accountId, scopes } = c.var.principal;
       const id = c.req.param("id");
+      // A relay may see how it is seen.
+      if (!has(scopes, "read")) onlyItsOwn(c.var.principal, id);
       const handle = (await clouds.computes(accountId)).find(({ compute_id }) => compute_id === id);
       return c.json(handle ?? (await computes.get(accountId, id)));
     })

@@ -1,20 +1,23 @@
 import { Hono } from "hono";
-import { CreateKeyRequest } from "../../../protocol/account.js";
+import { type ConnectedClientList, CreateKeyRequest } from "../../../protocol/account.js";
+import type { ClientDisconnected } from "../../../protocol/answers.js";
 import { CerverError } from "../../../protocol/errors.js";
 import type { ApiTokens } from "../../account/api-tokens.js";
+import type { OAuthGrants } from "../../account/oauth-grants.js";
 import type { SigninLinks } from "../../account/signin-links.js";
 import { tokenPrefix } from "../../account/token-format.js";
 import { type AccountVariables, has, requireScope } from "../auth.js";
 import { json } from "../validate.js";
 
 export interface KeyRoutesDeps {
+  oauthGrants: OAuthGrants;
   tokens: ApiTokens;
   links: SigninLinks;
   publicUrl: () => string;
 }
 
 /** `/v2/auth`, the part for those who have a token: keys, who am I, sign-in links (contract section 2.2). */
-export function keyRoutes({ tokens, links, publicUrl }: KeyRoutesDeps) {
+export function keyRoutes({ tokens, links, oauthGrants, publicUrl }: KeyRoutesDeps) {
   const admin = requireScope("admin");
   return new Hono<{ Variables: AccountVariables }>()
     .get("/whoami", (c) => {
@@ -60,6 +63,25 @@ export function keyRoutes({ tokens, links, publicUrl }: KeyRoutesDeps) {
       if (await tokens.revoke(accountId, key)) return c.json({ success: true });
       throw new CerverError("not_found", "This account has no such key, or it is revoked already.", {
         hint: "List them with GET /v2/auth/keys.",
+      });
+    })
+    .get("/clients", admin, async (c) => {
+      const connected = await oauthGrants.list(c.var.principal.accountId);
+      const clients = connected.map(({ id, clientName, scopes, createdAt, lastUsedAt }) => ({
+        client_id: id,
+        name: clientName,
+        scopes: scopes.split(" "),
+        created_at: new Date(createdAt).toISOString(),
+        last_used_at: lastUsedAt === null ? null : new Date(lastUsedAt).toISOString(),
+      }));
+      return c.json({ clients } satisfies ConnectedClientList);
+    })
+    .delete("/clients/:client_id", admin, async (c) => {
+      const clientId = c.req.param("client_id");
+      if (await oauthGrants.disconnect(c.var.principal.accountId, clientId))
+        return c.json({ success: true, client_id: clientId } satisfies ClientDisconnected);
+      throw new CerverError("not_found", `This account has no connected client ${clientId}.`, {
+        hint: "List them with GET /v2/auth/clients.",
       });
     })
     .post("/signin-links", admin, async (c) => {

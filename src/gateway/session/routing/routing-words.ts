@@ -123,6 +123,13 @@ export function whyNone(wishes: Wishes, candidates: readonly Candidate[], input:
       .map(({ label }) => label);
     return `This account has none of what is asked for: ${labels.join(", ")}.`;
   }
+  const labels = Object.entries(wishes.requirements.labels ?? {}).map((pair) => pair.join("="));
+  if (labels.length > 0) {
+    const carriers = candidates.filter((one) => one.compute_id !== undefined && !has(one, "labels"));
+    if (carriers.length === 0) return `No compute of this account carries ${listed(labels)}.`;
+    if (carriers.every((one) => has(one, "offline")))
+      return `What carries ${listed(labels)} is offline: ${listed(carriers.map(({ label }) => label))}.`;
+  }
   if (computes.length > 0 && !usable && computes.every((compute) => compute.status !== "ready")) {
     return "Every compute of this account is offline.";
   }
@@ -133,6 +140,10 @@ const OUT_OF_REACH = ["modelled_only", "no_adapter", "no_credentials"] as const;
 
 function has({ refusals }: Candidate, code: Candidate["refusals"][number]["code"]): boolean {
   return refusals.some((refusal) => refusal.code === code);
+}
+
+function listed(words: readonly string[]): string {
+  return words.slice(0, 5).join(" and ").slice(0, 200);
 }
 
 function lower(sentence: string): string {

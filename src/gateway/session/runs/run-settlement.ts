@@ -246,8 +246,9 @@ export class RunSettlement {
     const row = known ?? (await this.#deps.records.byIds([kept.run_id]))[0];
     if (!row || kept.ended_at === null) return;
     const outcome = keptOutcome(kept);
-    // The machine knows that it was cancelled; why is known here.
-    if (outcome.endReason === "cancelled" && row.cancel_wanted) outcome.endReason = row.cancel_wanted;
+    // The machine knows that it was cancelled, or that its sandbox was deleted first; why is known here.
+    if (row.cancel_wanted && ["cancelled", "session_closed"].includes(outcome.endReason ?? ""))
+      outcome.endReason = row.cancel_wanted;
     await this.#deps.records.end(recordedRun(row), { ...outcome, openMs: null });
     this.#live.ended(row.session_id, row.id);
   }

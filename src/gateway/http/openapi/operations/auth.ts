@@ -1,6 +1,12 @@
 import { z } from "zod";
-import { CreatedKey, CreateKeyRequest, KeyList, WhoAmI } from "../../../../protocol/account.js";
-import { Account, KeyRevoked, SigninLink } from "../../../../protocol/answers.js";
+import {
+  ConnectedClientList,
+  CreatedKey,
+  CreateKeyRequest,
+  KeyList,
+  WhoAmI,
+} from "../../../../protocol/account.js";
+import { Account, ClientDisconnected, KeyRevoked, SigninLink } from "../../../../protocol/answers.js";
 import { DeviceLogin, DevicePollAnswer, StartDeviceLoginRequest } from "../../../../protocol/device-login.js";
 import type { Theme } from "../operation.js";
 
@@ -77,6 +83,24 @@ export const auth: Theme = {
       scope: "any",
       answers: { 200: { what: "It is revoked.", json: KeyRevoked } },
       errors: ["forbidden", "not_found"],
+    },
+    {
+      id: "listConnectedClients",
+      method: "get",
+      path: "/v2/auth/clients",
+      summary: "The OAuth clients that were let into the account",
+      scope: "admin",
+      answers: { 200: { what: "The clients, newest first.", json: ConnectedClientList } },
+    },
+    {
+      id: "disconnectClient",
+      method: "delete",
+      path: "/v2/auth/clients/{client_id}",
+      summary: "End what a client was allowed",
+      description: "Its tokens stop working at once.",
+      scope: "admin",
+      answers: { 200: { what: "It is disconnected.", json: ClientDisconnected } },
+      errors: ["not_found"],
     },
     {
       id: "createSigninLink",
