@@ -11,6 +11,8 @@ export type { CassetteFigures, TimeFigures } from "./compute/cassette-figures.js
 
 /** Variables whose values are looked for in what a provider answers, beside the credentials. */
 const LOOKS_SECRET = /TOKEN|SECRET|PASSW|KEY|CREDENTIAL|AUTH|COOKIE|DATABASE_URL|DSN/i;
+/** Its value is the name of a place, not a credential. */
+const NO_SECRET = new Set(["CERVER_CREDENTIALS"]);
 
 export interface RecordOptions {
   out: string;
@@ -102,6 +104,6 @@ export async function readRehearsal(path: string): Promise<CassetteFigures> {
 function secretsOf(variables: Env, credentials: Readonly<Record<string, string>>): Map<string, string> {
   const secrets = new Map(Object.entries(credentials));
   for (const [variable, value] of Object.entries(variables))
-    if (value && LOOKS_SECRET.test(variable)) secrets.set(variable, value);
+    if (value && LOOKS_SECRET.test(variable) && !NO_SECRET.has(variable)) secrets.set(variable, value);
   return secrets;
 }
